@@ -1,2 +1,24 @@
+//! Who may do DMA: the states of masters, the one function that decides each transition, and the reasons.
+//!
+//! This crate decides and remembers; it touches no hardware. The core asks it before it opens anything, does
+//! what it was told through the SMMU driver, and reports back. Every transition returns [`Change`]s that carry
+//! their reason, and [`Registry::why`] tells the whole chain for one device.
+//!
+//! Nothing here ever opens by default: a master is born *pending*, *refused* or *uncovered*, and only
+//! [`Registry::attached`] makes it *live*.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod faults;
+mod reason;
+mod registry;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use faults::{Fault, FaultAction, FaultLine, FaultLog};
+pub use reason::Reason;
+pub use registry::{AttachPlan, Change, Coverage, Master, MasterSpec, NotNow, Registry, Smmu, Why};
+pub use state::{Assignment, GuestId, MasterId, OnFault, SmmuId, State, Wait};

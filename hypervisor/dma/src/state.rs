@@ -1,0 +1,79 @@
+//! The states of a master, and what the partition file says about it.
+
+/// An SMMU of the registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SmmuId(pub usize);
+
+/// A master of the registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MasterId(pub usize);
+
+/// A guest, by its place in the partition file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GuestId(pub usize);
+
+/// Where a master stands. In every state but `Live` and `Uncovered` each of its transactions aborts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// One of its SMMUs has no driver yet; the gate blocks it.
+    Pending,
+    /// All its SMMUs are live and abort its streams.
+    Held,
+    /// It translates through the guest's stage 2.
+    Live(GuestId),
+    /// It was live, faulted, and its streams abort until someone decides otherwise.
+    Faulted(GuestId),
+    /// It will never be live in this run.
+    Refused,
+    /// No SMMU describes it: nothing can stop its DMA but keeping its registers away from everyone.
+    Uncovered,
+}
+
+impl State {
+    /// The word for messages.
+    pub const fn word(self) -> &'static str {
+        match self {
+            State::Pending => "pending",
+            State::Held => "held",
+            State::Live(_) => "live",
+            State::Faulted(_) => "faulted",
+            State::Refused => "refused",
+            State::Uncovered => "uncovered",
+        }
+    }
+}
+
+/// What a guest does until its device is live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// The guest itself starts only then.
+    Guest,
+    /// The guest starts at once, the device reads as absent until then.
+    Device,
+    /// The guest starts at once and sees the device; its DMA aborts until then.
+    No,
+}
+
+/// What happens when a guest's device faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFault {
+    /// The fault is counted and reported.
+    Log,
+    /// The device's streams abort from then on.
+    Quarantine,
+    /// The guest is stopped.
+    StopGuest,
+}
+
+/// A device given to a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Assignment {
+    /// To whom.
+    pub guest: GuestId,
+    /// What the guest does meanwhile.
+    pub wait: Wait,
+    /// Whether the guest may have it although nothing isolates its DMA (`dma = "trusted"`).
+    pub trusted: bool,
+    /// What a fault leads to.
+    pub on_fault: OnFault,
+}

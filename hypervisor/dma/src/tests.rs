@@ -1,0 +1,303 @@
+//! The transitions, one by one and at random.
+
+use super::*;
+use driver_abi::{FaultKind, Stream};
+use proptest::prelude::*;
+
+fn stream(id: u32) -> Stream {
+    Stream { id, mask: 0 }
+}
+
+fn given(guest: usize) -> Option<Assignment> {
+    Some(Assignment {
+        guest: GuestId(guest),
+        wait: Wait::Device,
+        trusted: false,
+        on_fault: OnFault::Log,
+    })
+}
+
+fn covered(name: &str, streams: &[(SmmuId, u32)], assignment: Option<Assignment>) -> MasterSpec {
+    let streams = streams.iter().map(|(smmu, id)| (*smmu, stream(*id))).collect();
+    MasterSpec {
+        name: name.into(),
+        streams,
+        coverage: Coverage::Covered,
+        assignment,
+    }
+}
+
+fn registry() -> (Registry, SmmuId, SmmuId) {
+    let mut registry = Registry::new(vec!["alice".into(), "mallory".into()]);
+    let a = registry.add_smmu("/smmu@1".into(), None);
+    let b = registry.add_smmu("/smmu@2".into(), None);
+    (registry, a, b)
+}
+
+#[test]
+fn a_master_waits_for_its_driver_and_then_goes_live() {
+    let (mut registry, smmu, _) = registry();
+    let id = registry.add_master(covered("dev", &[(smmu, 8)], given(0)), 10);
+    assert_eq!(registry.master(id).unwrap().state(), State::Pending);
+    assert_eq!(registry.attach_plan(id), Err(NotNow::State(State::Pending)));
+    assert_eq!(registry.attached(id, 11), None);
+
+    let changes = registry.driver_live(smmu, "smmu-v3", 2_000_010);
+    assert_eq!(changes.len(), 1);
+    assert_eq!((changes[0].from, changes[0].to), (State::Pending, State::Held));
+
+    assert_eq!(registry.attach_plan(id).unwrap().guest, GuestId(0));
+    let change = registry.attached(id, 2_000_020).unwrap();
+    assert_eq!(change.to, State::Live(GuestId(0)));
+    assert_eq!(registry.master(id).unwrap().waited_us(), 2_000_010);
+    assert_eq!(
+        registry.why(id).unwrap().to_string(),
+        "pending at 0.000010 s (/smmu@1 has no driver yet) → held at 2.000010 s (smmu-v3 drives its SMMU) \
+         → live(alice) at 2.000020 s (attached to its guest's stage 2)"
+    );
+}
+
+#[test]
+fn a_master_behind_two_smmus_waits_for_both() {
+    let (mut registry, a, b) = registry();
+    let id = registry.add_master(covered("dev", &[(a, 1), (b, 1)], given(0)), 0);
+    assert_eq!(registry.driver_live(a, "v3", 1), vec![]);
+    assert_eq!(registry.driver_live(b, "v3", 2).len(), 1);
+    assert_eq!(registry.master(id).unwrap().state(), State::Held);
+}
+
+#[test]
+fn sealing_turns_late_into_never() {
+    let (mut registry, a, b) = registry();
+    let waiting = registry.add_master(covered("w", &[(a, 1)], given(0)), 0);
+    let held = registry.add_master(covered("h", &[(b, 1)], given(0)), 0);
+    registry.driver_live(b, "v3", 1);
+    let changes = registry.seal(5);
+    assert_eq!(changes.len(), 1);
+    assert_eq!(changes[0].reason, Reason::Sealed("/smmu@1".into()));
+    assert_eq!(registry.master(waiting).unwrap().state(), State::Refused);
+    assert_eq!(registry.master(held).unwrap().state(), State::Held);
+    // A driver that comes after all does not revive a refused master.
+    assert_eq!(registry.driver_live(a, "v3", 6), vec![]);
+    assert_eq!(registry.attach_plan(waiting), Err(NotNow::State(State::Refused)));
+}
+
+#[test]
+fn a_failing_driver_leaves_its_masters_pending_and_says_why() {
+    let (mut registry, a, b) = registry();
+    let behind = registry.add_master(covered("x", &[(a, 1)], given(0)), 0);
+    let elsewhere = registry.add_master(covered("y", &[(b, 1)], given(1)), 0);
+    registry.driver_live(b, "v3", 1);
+    registry.attached(elsewhere, 1);
+    let changes = registry.driver_failed(a, "probe: timeout", 2);
+    assert_eq!(changes.len(), 1);
+    assert_eq!(changes[0].reason, Reason::DriverFailed("probe: timeout".into()));
+    assert_eq!(registry.master(behind).unwrap().state(), State::Pending);
+    assert_eq!(
+        registry.master(elsewhere).unwrap().state(),
+        State::Live(GuestId(1))
+    );
+    // A driver that fails while live cuts its masters off.
+    registry.driver_failed(b, "panic", 3);
+    assert_eq!(registry.master(elsewhere).unwrap().state(), State::Pending);
+    // After the seal nothing can come any more.
+    registry.seal(4);
+    assert_eq!(registry.master(elsewhere).unwrap().state(), State::Refused);
+}
+
+#[test]
+fn uncovered_masters_need_the_partition_files_consent() {
+    let (mut registry, _, _) = registry();
+    let spec = |assignment| MasterSpec {
+        name: "dma".into(),
+        streams: vec![],
+        coverage: Coverage::Uncovered,
+        assignment,
+    };
+    let nobody = registry.add_master(spec(None), 0);
+    let untrusted = registry.add_master(spec(given(0)), 0);
+    let trusted = given(0).map(|assignment| Assignment {
+        trusted: true,
+        ..assignment
+    });
+    let trusted = registry.add_master(spec(trusted), 0);
+    assert_eq!(registry.master(nobody).unwrap().state(), State::Uncovered);
+    assert_eq!(registry.master(untrusted).unwrap().state(), State::Refused);
+    assert_eq!(
+        registry.master(untrusted).unwrap().reason(),
+        Some(&Reason::NotTrusted)
+    );
+    assert_eq!(registry.master(trusted).unwrap().state(), State::Uncovered);
+    assert_eq!(registry.master(trusted).unwrap().reason(), Some(&Reason::Trusted));
+}
+
+#[test]
+fn trust_does_not_open_a_covered_master() {
+    let (mut registry, smmu, _) = registry();
+    let trusted = given(0).map(|assignment| Assignment {
+        trusted: true,
+        ..assignment
+    });
+    let id = registry.add_master(covered("dev", &[(smmu, 1)], trusted), 0);
+    assert_eq!(registry.master(id).unwrap().state(), State::Pending);
+}
+
+#[test]
+fn a_covered_master_without_streams_or_with_a_dead_smmu_is_refused() {
+    let (mut registry, _, _) = registry();
+    let dead = registry.add_smmu("/smmu@3".into(), Some("reads as zero".into()));
+    let none = registry.add_master(covered("none", &[], given(0)), 0);
+    let behind = registry.add_master(covered("behind", &[(dead, 1)], given(0)), 0);
+    let unknown = registry.add_master(covered("unknown", &[(SmmuId(9), 1)], given(0)), 0);
+    for id in [none, behind, unknown] {
+        assert_eq!(registry.master(id).unwrap().state(), State::Refused);
+    }
+}
+
+#[test]
+fn a_group_has_one_owner() {
+    let (mut registry, smmu, other) = registry();
+    let a = registry.add_master(covered("a", &[(smmu, 1), (smmu, 2)], given(0)), 0);
+    let b = registry.add_master(covered("b", &[(smmu, 2), (smmu, 3)], given(0)), 0);
+    let c = registry.add_master(covered("c", &[(smmu, 3)], given(1)), 0);
+    let d = registry.add_master(covered("d", &[(other, 3)], given(1)), 0);
+    assert_eq!(registry.groups(), vec![vec![a, b, c]]);
+    assert_eq!(registry.settle_groups(1).len(), 3);
+    for id in [a, b, c] {
+        assert_eq!(registry.master(id).unwrap().state(), State::Refused);
+    }
+    assert_eq!(registry.master(d).unwrap().state(), State::Pending);
+}
+
+#[test]
+fn a_group_shared_with_nobodys_device_is_split_too() {
+    let (mut registry, smmu, _) = registry();
+    registry.add_master(covered("mine", &[(smmu, 2)], given(0)), 0);
+    registry.add_master(covered("nobodys", &[(smmu, 2)], None), 0);
+    assert_eq!(registry.settle_groups(1).len(), 2);
+}
+
+#[test]
+fn quarantine_and_guest_stop() {
+    let (mut registry, smmu, _) = registry();
+    let id = registry.add_master(covered("dev", &[(smmu, 1)], given(1)), 0);
+    assert_eq!(registry.quarantined(id, "x".into(), 0), None);
+    registry.driver_live(smmu, "v3", 1);
+    registry.attached(id, 2);
+    assert_eq!(
+        registry.quarantined(id, "x".into(), 3).unwrap().to,
+        State::Faulted(GuestId(1))
+    );
+    assert_eq!(
+        registry.attach_plan(id),
+        Err(NotNow::State(State::Faulted(GuestId(1))))
+    );
+    assert_eq!(registry.detached(id, 4).unwrap().to, State::Held);
+}
+
+#[test]
+fn the_owner_of_a_stream_is_found_under_its_mask() {
+    let (mut registry, smmu, other) = registry();
+    let spec = MasterSpec {
+        name: "wide".into(),
+        streams: vec![(smmu, Stream { id: 0x40, mask: 0xf })],
+        coverage: Coverage::Covered,
+        assignment: given(0),
+    };
+    let id = registry.add_master(spec, 0);
+    assert_eq!(registry.owner_of(smmu, 0x4c), Some(id));
+    assert_eq!(registry.owner_of(smmu, 0x50), None);
+    assert_eq!(registry.owner_of(other, 0x40), None);
+}
+
+#[test]
+fn a_storm_of_faults_is_a_few_lines_and_loses_no_count() {
+    let mut log = FaultLog::new();
+    let fault = Fault {
+        master: Some(MasterId(3)),
+        guest: Some(GuestId(1)),
+        kind: FaultKind::TRANSLATION,
+        ipa: Some(0x4800_0000),
+        write: true,
+        count: 64,
+    };
+    let lines = (0..100)
+        .filter(|at| log.record(&fault, OnFault::Log, *at).0.is_some())
+        .count();
+    assert_eq!(lines, 8);
+    let (line, _) = log.record(&fault, OnFault::Log, 200_000);
+    assert_eq!(
+        line,
+        Some(FaultLine {
+            events: 64,
+            unsaid: 92 * 64
+        })
+    );
+    assert_eq!(log.total(Some(MasterId(3))), 101 * 64);
+    let (_, action) = log.record(&fault, OnFault::Quarantine, 0);
+    assert_eq!(action, FaultAction::Quarantine(MasterId(3)));
+    let (_, action) = log.record(&fault, OnFault::StopGuest, 0);
+    assert_eq!(action, FaultAction::StopGuest(GuestId(1)));
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Live(usize),
+    Failed(usize),
+    Attach(usize),
+    Detach(usize),
+    Quarantine(usize),
+    Seal,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        (0..2_usize).prop_map(Event::Live),
+        (0..2_usize).prop_map(Event::Failed),
+        (0..4_usize).prop_map(Event::Attach),
+        (0..4_usize).prop_map(Event::Detach),
+        (0..4_usize).prop_map(Event::Quarantine),
+        Just(Event::Seal),
+    ]
+}
+
+proptest! {
+    /// Whatever happens in whatever order: a live master has all its drivers, a refused one stays refused, and
+    /// nothing is pending once loading is sealed.
+    #[test]
+    fn no_order_of_events_opens_a_master_it_should_not(events in prop::collection::vec(event(), 0..64)) {
+        let (mut registry, a, b) = registry();
+        let masters = [
+            registry.add_master(covered("one", &[(a, 1)], given(0)), 0),
+            registry.add_master(covered("two", &[(a, 2), (b, 2)], given(1)), 0),
+            registry.add_master(covered("three", &[(b, 3)], None), 0),
+            registry.add_master(MasterSpec {
+                name: "bad".into(), streams: vec![], coverage: Coverage::Refused("bad".into()), assignment: given(0),
+            }, 0),
+        ];
+        let mut refused_before = [false; 4];
+        for (now, event) in (1..).zip(events) {
+            match event {
+                Event::Live(i) => drop(registry.driver_live([a, b][i], "v3", now)),
+                Event::Failed(i) => drop(registry.driver_failed([a, b][i], "x", now)),
+                Event::Attach(i) => drop(registry.attached(masters[i], now)),
+                Event::Detach(i) => drop(registry.detached(masters[i], now)),
+                Event::Quarantine(i) => drop(registry.quarantined(masters[i], "f".into(), now)),
+                Event::Seal => drop(registry.seal(now)),
+            }
+            for (i, id) in masters.iter().enumerate() {
+                let master = registry.master(*id).unwrap();
+                if let State::Live(guest) = master.state() {
+                    prop_assert_eq!(Some(guest), master.assignment.map(|given| given.guest));
+                    for (smmu, _) in &master.streams {
+                        prop_assert!(registry.smmu(*smmu).unwrap().driver.is_some());
+                    }
+                }
+                prop_assert!(!(refused_before[i] && master.state() != State::Refused));
+                refused_before[i] = master.state() == State::Refused;
+                prop_assert!(!(registry.is_sealed() && master.state() == State::Pending));
+                prop_assert!(registry.why(*id).unwrap().to_string().len() < 4096);
+            }
+        }
+    }
+}
