@@ -113,7 +113,8 @@ pub struct HostServices {
     /// To be passed as first argument of every service.
     pub context: Context,
     /// Allocates zeroed table memory, physically contiguous; `align` is a power of two.
-    pub allocate: unsafe extern "C" fn(context: Context, size: u64, align: u64, out: *mut MappedMemory) -> Status,
+    pub allocate:
+        unsafe extern "C" fn(context: Context, size: u64, align: u64, out: *mut MappedMemory) -> Status,
     /// Gives table memory back; the address must come from `allocate`.
     pub free: unsafe extern "C" fn(context: Context, address: u64) -> Status,
     /// Makes writes to table memory visible to walkers that are not coherent: clean to the point of coherency.
@@ -125,13 +126,17 @@ pub struct HostServices {
     /// Prints a line of UTF-8 on the core's console.
     pub log: unsafe extern "C" fn(context: Context, level: LogLevel, text: *const u8, size: u64) -> Status,
     /// Reports a fault.
-    pub report_fault: unsafe extern "C" fn(context: Context, instance: Instance, fault: *const FaultRecord) -> Status,
+    pub report_fault:
+        unsafe extern "C" fn(context: Context, instance: Instance, fault: *const FaultRecord) -> Status,
     /// Ends the component: it panicked. Does not return.
     pub panic: unsafe extern "C" fn(context: Context, text: *const u8, size: u64) -> !,
 }
 
+/// Bytes of a pointer on AArch64, and on the hosts that run the tests.
+const POINTER: usize = 8;
+
 const _: () = {
     assert!(size_of::<MappedMemory>() == 16);
     assert!(size_of::<FaultRecord>() == 32);
-    assert!(size_of::<HostServices>() == 16 + 8 * size_of::<usize>());
+    assert!(size_of::<HostServices>() == 16 + 8 * POINTER);
 };

@@ -26,9 +26,14 @@ mod driver;
 mod host;
 mod manifest;
 
-pub use driver::{Domain, DriverOps, Entry, Instance, InterruptLine, IpaRange, ProbeReport, SmmuInfo, Stream, features};
+pub use driver::{
+    Domain, DriverOps, Entry, Instance, InterruptLine, IpaRange, ProbeReport, SmmuInfo, Stream, features,
+};
 pub use host::{Context, FaultKind, FaultRecord, HostServices, LogLevel, MappedMemory, access};
-pub use manifest::{MANIFEST_NAME, MANIFEST_SECTION, MANIFEST_TYPE, Manifest, ManifestNote, packed};
+pub use manifest::{
+    MANIFEST_NAME, MANIFEST_NAME_SIZE, MANIFEST_SECTION, MANIFEST_SIZE, MANIFEST_TYPE, Manifest,
+    ManifestNote, packed,
+};
 
 /// The version of everything in this crate. Core and component must agree exactly.
 pub const ABI_VERSION: u32 = 1;

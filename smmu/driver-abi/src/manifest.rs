@@ -7,6 +7,10 @@
 pub const MANIFEST_SECTION: &str = ".note.portcullis";
 /// The note's owner name, NUL-terminated and padded to 4 bytes.
 pub const MANIFEST_NAME: [u8; 12] = *b"Portcullis\0\0";
+/// What the note's header gives as size of its owner name: the text and one NUL, without padding.
+pub const MANIFEST_NAME_SIZE: u32 = 11;
+/// What the note's header gives as size of its descriptor.
+pub const MANIFEST_SIZE: u32 = 256;
 /// The note's type.
 pub const MANIFEST_TYPE: u32 = 1;
 
@@ -42,8 +46,8 @@ impl ManifestNote {
     /// Wraps a manifest.
     pub const fn new(manifest: Manifest) -> Self {
         ManifestNote {
-            name_size: 11,
-            descriptor_size: size_of::<Manifest>() as u32,
+            name_size: MANIFEST_NAME_SIZE,
+            descriptor_size: MANIFEST_SIZE,
             kind: MANIFEST_TYPE,
             name: MANIFEST_NAME,
             manifest,
@@ -52,6 +56,10 @@ impl ManifestNote {
 }
 
 /// Copies `text` into a NUL-padded array, at compile time; it must fit with one NUL to spare.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "const evaluation has no `get`; out of bounds is a build error"
+)]
 pub const fn packed<const N: usize>(text: &str) -> [u8; N] {
     let bytes = text.as_bytes();
     assert!(bytes.len() < N, "text does not fit");
@@ -64,4 +72,7 @@ pub const fn packed<const N: usize>(text: &str) -> [u8; N] {
     out
 }
 
-const _: () = assert!(size_of::<Manifest>() == 256);
+const _: () = {
+    assert!(size_of::<Manifest>() == MANIFEST_SIZE as usize);
+    assert!(size_of::<ManifestNote>() == 24 + MANIFEST_SIZE as usize);
+};
