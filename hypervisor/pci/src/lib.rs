@@ -1,2 +1,39 @@
+//! PCI as the core needs it: who is there, what do they decode, under which requester IDs do they do DMA.
+//!
+//! Section numbers are those of the PCI Local Bus Specification 3.0 ("PCI"), the PCI-to-PCI Bridge Architecture
+//! Specification 1.2 ("Bridge") and the PCI Express Base Specification 5.0 ("PCIe").
+//!
+//! What a device answers is untrusted: every walk is bounded, every size is checked, and a function that answers
+//! nonsense becomes a function without BARs, not an error of the whole bus.
+//!
+//! The order of use: [`enumerate`] switches bus mastering off on each function as it meets it, then reads what it
+//! is; [`assign`] gives addresses to BARs and bridge windows that have none; [`Fabric::set_bus_master`] later opens
+//! one function and the bridges above it.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod address;
+mod assign;
+mod bar;
+mod capability;
+mod config;
+mod enumerate;
+mod function;
+mod place;
+mod window;
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
+
+pub use address::{Address, BadAddress, Bdf};
+pub use assign::{Assigned, assign};
+pub use bar::{Bar, Space};
+pub use capability::{Capability, id};
+pub use config::{ConfigSpace, Ecam, command, offset};
+pub use enumerate::{BusRange, enumerate};
+pub use function::{Bridge, Class, Fabric, Function, Pin, Port};
+pub use window::Window;
