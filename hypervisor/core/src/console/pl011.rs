@@ -1,0 +1,79 @@
+//! A PL011 as a place to write to (Arm DDI 0183). Firmware or QEMU has set its speed.
+
+use crate::arch::timer::Now;
+use core::fmt;
+use mmio::{Bus, Reg, wait_until};
+use tock_registers::interfaces::{Readable, Writeable};
+use tock_registers::register_bitfields;
+
+register_bitfields! {u32,
+    /// DDI 0183 3.3.3 Flag register.
+    UARTFR [
+        /// The transmit FIFO is full.
+        TXFF OFFSET(5) NUMBITS(1) []
+    ],
+    /// DDI 0183 3.3.8 Control register.
+    UARTCR [
+        /// Receive enable.
+        RXE OFFSET(9) NUMBITS(1) [],
+        /// Transmit enable.
+        TXE OFFSET(8) NUMBITS(1) [],
+        /// UART enable.
+        UARTEN OFFSET(0) NUMBITS(1) []
+    ]
+}
+
+/// DDI 0183 3.3.1 Data register.
+type Data<'b, B> = Reg<'b, B, u32, (), 0x00>;
+type Flags<'b, B> = Reg<'b, B, u32, UARTFR::Register, 0x18>;
+type Control<'b, B> = Reg<'b, B, u32, UARTCR::Register, 0x30>;
+
+/// A FIFO of 32 at 9600 baud drains in 34 ms; whoever takes longer is not listening.
+const DRAIN_US: u64 = 50_000;
+
+/// Size of the register window in bytes.
+pub const WINDOW: u64 = 0x1000;
+
+/// The transmitting half of a PL011.
+#[derive(Debug)]
+pub struct Pl011<B> {
+    bus: B,
+    /// It has not drained in time once: characters are dropped while it is full.
+    stuck: bool,
+}
+
+impl<B: Bus> Pl011<B> {
+    /// A PL011 behind `bus`, made able to transmit.
+    pub fn new(bus: B) -> Self {
+        Control::at(&bus).write(UARTCR::RXE::SET + UARTCR::TXE::SET + UARTCR::UARTEN::SET);
+        Pl011 { bus, stuck: false }
+    }
+
+    /// Whether the PrimeCell identification says PL011 (DDI 0183 3.3.15 and 3.3.16). It only reads.
+    pub fn is_present(bus: &B) -> bool {
+        let identification =
+            [0xfe0, 0xfe4, 0xff0, 0xff4, 0xff8, 0xffc].map(|offset| bus.read32(offset) & 0xff);
+        matches!(identification, [0x11, part, 0x0d, 0xf0, 0x05, 0xb1] if part & 0xf == 0)
+    }
+
+    fn send(&mut self, byte: u8) {
+        let full = || Flags::at(&self.bus).is_set(UARTFR::TXFF);
+        let patience_us = if self.stuck { 0 } else { DRAIN_US };
+        self.stuck = wait_until(&Now, patience_us, || !full()).is_err();
+        if !self.stuck {
+            Data::at(&self.bus).set(u32::from(byte));
+        }
+    }
+}
+
+impl<B: Bus> fmt::Write for Pl011<B> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for byte in text.bytes() {
+            if byte == b'\n' {
+                self.send(b'\r');
+            }
+            self.send(byte);
+        }
+        Ok(())
+    }
+}
