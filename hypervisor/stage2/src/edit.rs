@@ -214,9 +214,9 @@ fn clear_broken(memory: &mut impl TableMemory, table: &Table, range: &Range<u64>
 /// Frees `table` and all below it; no walker may follow them any more.
 pub(crate) fn free_tree(memory: &mut impl TableMemory, table: &Table) {
     free_below(memory, table);
-    memory.free(mmio::Block {
+    memory.free(Block {
         address: table.address,
-        size: crate::table::TABLE_SIZE,
+        size: TABLE_SIZE,
     });
 }
 
