@@ -1,7 +1,7 @@
 //! Tables outside the tree: reserved ones that are not in it yet, removed ones that may still be cached.
 
 use crate::descriptor;
-use crate::table::{ENTRY_SIZE, TABLE_SIZE};
+use crate::table::TABLE_SIZE;
 use mmio::{Block, OutOfTableMemory, TableMemory};
 
 /// A list of tables that are not linked into the tree.
@@ -35,12 +35,11 @@ impl Supply {
         self.head = Some(address);
     }
 
-    /// Takes a table out; it is all zero, and walkers see that.
+    /// Takes a table out, all zero. A walker may still see the link in its first word, which is as invalid as zero.
     pub(crate) fn take(&mut self, memory: &mut impl TableMemory) -> Option<u64> {
         let address = self.head?;
         self.head = descriptor::linked(memory.read(address));
         memory.write(address, 0);
-        memory.publish(address, ENTRY_SIZE);
         Some(address)
     }
 

@@ -87,6 +87,14 @@ fn addresses_that_are_not_aligned_alike_get_smaller_blocks() {
 }
 
 #[test]
+fn level_0_has_no_blocks() {
+    let (mut memory, _, mut space) = machine(48);
+    space.map(&mut memory, 0, 0, 512 * GIGA, Attributes::RAM).unwrap();
+    memory.check(&space);
+    assert_eq!(space.mappings(&memory).count(), 512);
+}
+
+#[test]
 fn every_start_level_reaches_its_last_page() {
     for bits in [32, 34, 35, 39, 40, 43, 44, 48] {
         let (mut memory, _, mut space) = machine(bits);
