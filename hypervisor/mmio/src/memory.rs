@@ -36,6 +36,14 @@ pub trait TableMemory {
     /// Makes all writes up to here to `[address, address + size)` visible to hardware walkers, in order with every
     /// later write: clean to the point of coherency where a walker is not coherent, then `DSB`.
     fn publish(&mut self, address: u64, size: usize);
+    /// Makes what hardware wrote to `[address, address + size)` before now visible to [`read`](Self::read), in order with
+    /// every register read before: `DSB`, and where hardware is not coherent, invalidation to the point of coherency.
+    ///
+    /// By default this is [`publish`](Self::publish), which is right if that cleans *and invalidates* where
+    /// hardware is not coherent: memory that only hardware writes has no dirty lines, so nothing is overwritten.
+    fn receive(&mut self, address: u64, size: usize) {
+        self.publish(address, size);
+    }
 }
 
 impl<M: TableMemory + ?Sized> TableMemory for &mut M {
@@ -53,5 +61,8 @@ impl<M: TableMemory + ?Sized> TableMemory for &mut M {
     }
     fn publish(&mut self, address: u64, size: usize) {
         (**self).publish(address, size);
+    }
+    fn receive(&mut self, address: u64, size: usize) {
+        (**self).receive(address, size);
     }
 }
