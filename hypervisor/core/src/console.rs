@@ -10,6 +10,7 @@ use core::fmt::{self, Write};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use mmio::Region;
 use pl011::Pl011;
+pub use pl011::WINDOW;
 use spin::Mutex;
 
 /// Bytes of one guest line that are printed; the rest is cut off.
@@ -23,6 +24,13 @@ pub fn init(uart: Region) {
     // An error means that a logger is set already: ours, by an earlier call.
     if log::set_logger(&ConsoleLog).is_ok() {
         log::set_max_level(LevelFilter::Info);
+    }
+}
+
+/// Prints on this UART from now on, if it says that it is one.
+pub fn init_if_present(uart: Region) {
+    if Pl011::is_present(&uart) {
+        init(uart);
     }
 }
 

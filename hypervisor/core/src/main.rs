@@ -17,28 +17,32 @@ extern crate alloc;
     reason = "system registers, exception entry and translation tables are what this folder is for"
 )]
 mod arch;
+mod boot;
 mod console;
 mod memory;
 mod panic;
 
-use arch::PhysicalAddress;
+use arch::{PhysicalAddress, cpu, percpu, psci, smp, timer};
 
 /// Entered by `entry.S` on the boot CPU, with the MMU on (first map), caches on, interrupts masked, on a stack of its own.
 extern "C" fn rust_main(device_tree: PhysicalAddress) -> ! {
-    arch::timer::start_clock();
-    arch::cpu::init_traps();
+    timer::start_clock();
+    percpu::this().set_identity(0, percpu::own_affinity());
+    cpu::init_traps();
     memory::init_heap();
-    arch::percpu::this().set_identity(0, arch::percpu::own_affinity());
-    let _ = arch::mmu::init();
-    if let Ok(uart) = arch::mmu::map_device(0x0900_0000, 0x1000) {
-        console::init(uart);
+    match boot::bring_up(device_tree) {
+        Ok(machine) => {
+            boot::announce(&machine);
+            psci::power_off()
+        }
+        Err(error) => boot::fail(&error),
     }
-    log::info!(target: "", "portcullis {} at EL2, device tree at {device_tree:#x}", env!("CARGO_PKG_VERSION"));
-    arch::psci::set_available();
-    arch::psci::power_off()
 }
 
 /// Entered by `entry.S` on every other CPU, with the MMU on (final map).
 extern "C" fn secondary_main() -> ! {
-    arch::cpu::park()
+    if let Err(error) = smp::arrive() {
+        log::error!(target: "cpu", "{error}");
+    }
+    cpu::park()
 }

@@ -13,5 +13,5 @@ mod tables;
 
 pub use frames::{FrameError, Frames, allocate_frames, create_pool, is_pool, pool_usage};
 pub use heap::{heap_usage, init_heap};
-pub use ram::{Ram, RamError, allocate_guest, is_guest, is_ram, take_guest};
+pub use ram::{Ram, RamError, allocate_guest, is_guest, is_ram, ram_usage, take_guest};
 pub use tables::FrameTables;

@@ -1,6 +1,6 @@
 //! The end of a run that went wrong: one report, then power off.
 
-use crate::arch::psci;
+use crate::arch::{gic, psci};
 use crate::console;
 use core::fmt;
 use core::panic::PanicInfo;
@@ -13,6 +13,7 @@ pub fn report(text: fmt::Arguments<'_>) -> ! {
     if REPORTING.swap(true, Ordering::AcqRel) {
         crate::arch::cpu::park();
     }
+    gic::stop_others();
     console::emergency(text);
     psci::power_off()
 }

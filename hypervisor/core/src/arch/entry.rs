@@ -12,3 +12,13 @@ core::arch::global_asm!(
     start_root = const core::mem::offset_of!(SecondaryStart, root),
     start_per_cpu = const core::mem::offset_of!(SecondaryStart, per_cpu),
 );
+
+unsafe extern "C" {
+    /// Where PSCI sends a CPU, in `entry.S`.
+    static secondary_entry: u8;
+}
+
+/// The physical address that PSCI CPU_ON is to be given.
+pub(super) fn secondary_address() -> usize {
+    (&raw const secondary_entry).addr()
+}

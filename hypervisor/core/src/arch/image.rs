@@ -7,6 +7,7 @@ unsafe extern "C" {
     static image_start: u8;
     static rodata_start: u8;
     static data_start: u8;
+    static data_end: u8;
     static image_end: u8;
 }
 
@@ -28,4 +29,9 @@ pub fn data() -> Range<PhysicalAddress> {
 /// All of it, with bss.
 pub fn whole() -> Range<PhysicalAddress> {
     text().start..data().end
+}
+
+/// Bytes that the boot loader read: without bss.
+pub fn file_size() -> usize {
+    (&raw const data_end).addr() - text().start
 }

@@ -174,20 +174,23 @@ pub fn init() -> Result<(), MapError> {
         Some(Kind::ReadOnly),
         Constraints::NO_BLOCK_MAPPINGS,
     )?;
-    change(
-        &mut map,
-        image::data(),
-        Some(Kind::Data),
-        Constraints::NO_BLOCK_MAPPINGS,
-    )?;
-    for index in 0..MAX_CPUS {
+    // Data, around the guard pages.
+    let mut start = image::data().start;
+    for guard in (0..MAX_CPUS).map(percpu::guard_page) {
         change(
             &mut map,
-            percpu::guard_page(index),
-            None,
+            start..guard.start,
+            Some(Kind::Data),
             Constraints::NO_BLOCK_MAPPINGS,
         )?;
+        start = guard.end;
     }
+    change(
+        &mut map,
+        start..image::data().end,
+        Some(Kind::Data),
+        Constraints::empty(),
+    )?;
     // SAFETY: the new map has everything the core uses so far: image, stacks, heap. It never goes away.
     unsafe { enable_mmu(map.root_address().0 as u64, TCR_EL2.get(), MAIR_EL2.get(), SCTLR) };
     map.mark_active();

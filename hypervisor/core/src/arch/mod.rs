@@ -3,10 +3,12 @@
 //! Outside this folder and `memory.rs` the core is safe Rust.
 
 pub mod cpu;
+pub mod gic;
 pub mod image;
 pub mod mmu;
 pub mod percpu;
 pub mod psci;
+pub mod smp;
 pub mod timer;
 
 mod entry;

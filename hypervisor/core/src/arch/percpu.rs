@@ -29,11 +29,11 @@ pub struct PerCpu {
     pub vcpu: AtomicPtr<u8>,
     /// For the guarded component call: its saved context, or null outside a call.
     pub guard: AtomicPtr<u8>,
-    /// Index of the CPU, in the order of the tree's `/cpus`.
+    /// Number of the CPU.
     index: AtomicU64,
     /// Affinity bits of `MPIDR_EL1`: Aff3 in bits 39:32, Aff2 to Aff0 in bits 23:0.
     affinity: AtomicU64,
-    /// This CPU has taken part since it set this.
+    /// It runs.
     online: AtomicBool,
     /// This CPU is reporting a fault; another one would not come to an end.
     pub(super) faulting: AtomicBool,
@@ -56,7 +56,7 @@ impl PerCpu {
         }
     }
 
-    /// The index of the CPU, in the order of the tree's `/cpus`.
+    /// The number of the CPU: 0 for the boot CPU, the others in the order of the tree's `/cpus`.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "only an index below MAX_CPUS is ever stored"
@@ -129,6 +129,42 @@ pub struct SecondaryStart {
     pub(super) per_cpu: u64,
     /// Its first stack pointer.
     pub(super) stack_top: u64,
+}
+
+/// The context of each CPU's start.
+#[repr(transparent)]
+struct Starts(UnsafeCell<[SecondaryStart; MAX_CPUS]>);
+
+// SAFETY: only the boot CPU writes, each element once, before the CPU that reads it starts.
+unsafe impl Sync for Starts {}
+
+static STARTS: Starts = Starts(UnsafeCell::new([const { SecondaryStart::ZERO }; MAX_CPUS]));
+
+impl SecondaryStart {
+    const ZERO: SecondaryStart = SecondaryStart {
+        root: 0,
+        control: 0,
+        per_cpu: 0,
+        stack_top: 0,
+    };
+
+    /// Fills in the context for the CPU of that data, and returns its address. On the boot CPU, before CPU_ON.
+    pub(super) fn prepare(index: usize, per_cpu: &'static PerCpu, root: u64, control: u64) -> usize {
+        let start = SecondaryStart {
+            root,
+            control,
+            per_cpu: ptr::from_ref(per_cpu).expose_provenance() as u64,
+            stack_top: stack_top(index) as u64,
+        };
+        let slot = STARTS
+            .0
+            .get()
+            .cast::<SecondaryStart>()
+            .wrapping_add(index.min(MAX_CPUS - 1));
+        // SAFETY: the slot lies in `STARTS`, and no CPU that could read it runs yet.
+        unsafe { slot.write(start) };
+        slot.expose_provenance()
+    }
 }
 
 /// This CPU's data.

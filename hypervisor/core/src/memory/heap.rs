@@ -7,8 +7,8 @@ use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 use spin::Mutex;
 
-/// Size of the heap in bytes. Trees, tables and guests' state fit many times.
-const HEAP_SIZE: usize = 4 << 20;
+/// Size of the heap in bytes: the largest device tree that the gate accepts, with what is built from it, fits.
+const HEAP_SIZE: usize = 16 << 20;
 /// Blocks of up to 2^(ORDER-1) bytes: the whole heap.
 const ORDER: usize = HEAP_SIZE.trailing_zeros() as usize + 1;
 

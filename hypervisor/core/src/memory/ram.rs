@@ -137,8 +137,7 @@ impl Ram {
         Err(exhausted)
     }
 
-    /// Bytes of RAM, and how many of them are free.
-    pub fn usage(&self) -> (u64, u64) {
+    fn usage(&self) -> (u64, u64) {
         let sum = |ranges: &[Range<u64>]| ranges.iter().map(|range| range.end - range.start).sum();
         (sum(&self.all), sum(&self.free))
     }
@@ -153,6 +152,11 @@ const PAGE: u64 = 4096;
 
 fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
     a.start < b.end && b.start < a.end
+}
+
+/// Bytes of RAM, and how many of them are free.
+pub fn ram_usage() -> (u64, u64) {
+    RAM.lock().usage()
 }
 
 /// Whether any byte of the range is RAM.

@@ -1,0 +1,312 @@
+//! Distributor and redistributors of a GICv3 (IHI 0069 12.9 to 12.11).
+
+use super::{GicError, PRIORITY_NORMAL};
+use crate::arch::mmu;
+use crate::arch::percpu::{self, MAX_CPUS};
+use crate::arch::timer::Now;
+use alloc::vec::Vec;
+use devicetree::{Node, Tree, Trigger};
+use mmio::{Bus, Region, wait_until};
+use spin::Once;
+
+/// How long a register write may take to have effect.
+const EFFECT_US: u64 = 100_000;
+/// A redistributor's two frames, and four for one that knows virtual LPIs, in bytes.
+const REDISTRIBUTOR_SIZE: usize = 0x2_0000;
+const REDISTRIBUTOR_SIZE_VLPI: usize = 0x4_0000;
+/// Offset of a redistributor's second frame, SGI_base, in bytes. It repeats the distributor's layout for IDs 0 to 31.
+const SGI_BASE: usize = 0x1_0000;
+
+const GICD_CTLR: usize = 0x0000;
+const GICD_TYPER: usize = 0x0004;
+const GICD_IROUTER: usize = 0x6000;
+const GICR_CTLR: usize = 0x0000;
+const GICR_TYPER: usize = 0x0008;
+const GICR_WAKER: usize = 0x0014;
+
+// Offsets in the distributor and in SGI_base alike.
+const IGROUPR: usize = 0x0080;
+const ISENABLER: usize = 0x0100;
+const ICENABLER: usize = 0x0180;
+const ISPENDR: usize = 0x0200;
+const ICPENDR: usize = 0x0280;
+const ICACTIVER: usize = 0x0380;
+const IPRIORITYR: usize = 0x0400;
+const ICFGR: usize = 0x0c00;
+
+/// GICD_CTLR: register write pending.
+const GICD_RWP: u32 = 1 << 31;
+/// GICD_CTLR: affinity routing, and group 1 on, as non-secure software and a GIC of one security state both see them.
+const GICD_ARE: u32 = 1 << 4;
+const GICD_ENABLE_GROUP1: u32 = 1 << 1;
+/// GICR_CTLR: register write pending.
+const GICR_RWP: u32 = 1 << 3;
+/// GICR_WAKER.
+const PROCESSOR_SLEEP: u32 = 1 << 1;
+const CHILDREN_ASLEEP: u32 = 1 << 2;
+/// GICR_TYPER: last redistributor of its region; virtual LPIs.
+const TYPER_LAST: u64 = 1 << 4;
+const TYPER_VLPIS: u64 = 1 << 1;
+
+/// Interrupt IDs below this are each CPU's own.
+const FIRST_SHARED: u32 = 32;
+
+/// A GICv3.
+#[derive(Debug)]
+pub(super) struct GicV3 {
+    distributor: Region,
+    redistributors: Vec<Region>,
+    /// From the tree, where redistributors lie further apart than their size says, in bytes.
+    stride: Option<usize>,
+    /// One more than the highest shared interrupt's ID.
+    count: u32,
+    /// Where each CPU's redistributor is: region and offset.
+    own: [Once<(usize, usize)>; MAX_CPUS],
+}
+
+impl GicV3 {
+    /// Finds it in the tree and maps its registers.
+    pub(super) fn find(tree: &Tree) -> Result<Self, GicError> {
+        let node = tree
+            .compatible(&["arm,gic-v3"])
+            .find(Node::is_enabled)
+            .ok_or(GicError::NoGic)?;
+        let regions = node.u32("#redistributor-regions")?.unwrap_or(1);
+        let stride = node
+            .property("redistributor-stride")
+            .map(|stride| stride.number())
+            .transpose()?;
+        let map = |index: usize| -> Result<Region, GicError> {
+            let window = node.reg(index)?;
+            Ok(mmu::map_device(window.address(), window.size())?)
+        };
+        let distributor = map(0)?;
+        let redistributors = (1..=regions as usize).map(map).collect::<Result<Vec<_>, _>>()?;
+        // ITLinesNumber: groups of 32, the private ones included; IDs from 1020 on are special.
+        let count = ((distributor.read32(GICD_TYPER) & 0x1f) + 1)
+            .saturating_mul(32)
+            .min(1020);
+        Ok(GicV3 {
+            distributor,
+            redistributors,
+            stride: stride.and_then(|stride| usize::try_from(stride).ok()),
+            count,
+            own: [const { Once::new() }; MAX_CPUS],
+        })
+    }
+
+    pub(super) fn interrupt_count(&self) -> u32 {
+        self.count
+    }
+
+    /// Shared interrupts: off, inactive, group 1, normal priority, to this CPU.
+    pub(super) fn init_distributor(&self) -> Result<(), GicError> {
+        let frame = Frame {
+            region: &self.distributor,
+            base: 0,
+        };
+        self.distributor.write32(GICD_CTLR, 0);
+        self.settle_distributor()?;
+        for group in 1..self.count.div_ceil(32) as usize {
+            frame.quiet(group);
+        }
+        self.settle_distributor()?;
+        self.distributor.write32(GICD_CTLR, GICD_ARE);
+        self.settle_distributor()?;
+        self.distributor.write32(GICD_CTLR, GICD_ARE | GICD_ENABLE_GROUP1);
+        self.settle_distributor()?;
+        for intid in FIRST_SHARED..self.count {
+            self.route(intid, percpu::own_affinity())?;
+        }
+        Ok(())
+    }
+
+    /// This CPU's redistributor: awake, private interrupts off, inactive, group 1, normal priority.
+    pub(super) fn init_redistributor(&self) -> Result<(), GicError> {
+        let (cpu, affinity) = (percpu::this().index(), percpu::own_affinity());
+        let (index, base) = self
+            .search(affinity)
+            .ok_or(GicError::NoRedistributor { cpu, affinity })?;
+        let region = self.redistributors.get(index).ok_or(GicError::NotReady)?;
+        self.own
+            .get(cpu)
+            .ok_or(GicError::NotReady)?
+            .call_once(|| (index, base));
+
+        region.write32(
+            base + GICR_WAKER,
+            region.read32(base + GICR_WAKER) & !PROCESSOR_SLEEP,
+        );
+        wait_until(&Now, EFFECT_US, || {
+            region.read32(base + GICR_WAKER) & CHILDREN_ASLEEP == 0
+        })
+        .map_err(|timeout| GicError::Timeout {
+            register: "GICR_WAKER",
+            timeout,
+        })?;
+        Frame {
+            region,
+            base: base + SGI_BASE,
+        }
+        .quiet(0);
+        self.settle_redistributor()
+    }
+
+    /// Where the redistributor for that affinity is: region and offset.
+    fn search(&self, affinity: u64) -> Option<(usize, usize)> {
+        // GICR_TYPER has Aff3 to Aff0 in one piece, MPIDR has a gap.
+        let wanted = ((affinity >> 8) & 0xff00_0000) | (affinity & 0xff_ffff);
+        for (index, region) in self.redistributors.iter().enumerate() {
+            let mut base = 0;
+            while base + REDISTRIBUTOR_SIZE <= region.size() {
+                let typer = region.read64(base + GICR_TYPER);
+                if typer >> 32 == wanted {
+                    return Some((index, base));
+                }
+                if typer & TYPER_LAST != 0 {
+                    break;
+                }
+                let size = if typer & TYPER_VLPIS == 0 {
+                    REDISTRIBUTOR_SIZE
+                } else {
+                    REDISTRIBUTOR_SIZE_VLPI
+                };
+                base += self.stride.unwrap_or(size).max(REDISTRIBUTOR_SIZE);
+            }
+        }
+        None
+    }
+
+    fn settle_distributor(&self) -> Result<(), GicError> {
+        wait_until(&Now, EFFECT_US, || {
+            self.distributor.read32(GICD_CTLR) & GICD_RWP == 0
+        })
+        .map_err(|timeout| GicError::Timeout {
+            register: "GICD_CTLR.RWP",
+            timeout,
+        })
+    }
+
+    fn settle_redistributor(&self) -> Result<(), GicError> {
+        let (region, base) = self.own()?;
+        wait_until(&Now, EFFECT_US, || {
+            region.read32(base + GICR_CTLR) & GICR_RWP == 0
+        })
+        .map_err(|timeout| GicError::Timeout {
+            register: "GICR_CTLR.RWP",
+            timeout,
+        })
+    }
+
+    /// This CPU's redistributor.
+    fn own(&self) -> Result<(&Region, usize), GicError> {
+        let own = self.own.get(percpu::this().index()).and_then(Once::get);
+        let (index, base) = own.ok_or(GicError::NotReady)?;
+        Ok((self.redistributors.get(*index).ok_or(GicError::NotReady)?, *base))
+    }
+
+    /// The registers that hold an interrupt's state.
+    fn frame(&self, intid: u32) -> Result<Frame<'_>, GicError> {
+        if intid < FIRST_SHARED {
+            let (region, base) = self.own()?;
+            Ok(Frame {
+                region,
+                base: base + SGI_BASE,
+            })
+        } else if intid < self.count {
+            Ok(Frame {
+                region: &self.distributor,
+                base: 0,
+            })
+        } else {
+            Err(GicError::NoSuchInterrupt(intid))
+        }
+    }
+
+    pub(super) fn enable(&self, intid: u32) -> Result<(), GicError> {
+        self.frame(intid)?.set_bit(ISENABLER, intid);
+        Ok(())
+    }
+
+    pub(super) fn disable(&self, intid: u32) -> Result<(), GicError> {
+        self.frame(intid)?.set_bit(ICENABLER, intid);
+        if intid < FIRST_SHARED {
+            self.settle_redistributor()
+        } else {
+            self.settle_distributor()
+        }
+    }
+
+    pub(super) fn clear(&self, intid: u32) -> Result<(), GicError> {
+        let frame = self.frame(intid)?;
+        frame.set_bit(ICPENDR, intid);
+        frame.set_bit(ICACTIVER, intid);
+        Ok(())
+    }
+
+    pub(super) fn set_pending(&self, intid: u32) -> Result<(), GicError> {
+        self.frame(intid)?.set_bit(ISPENDR, intid);
+        Ok(())
+    }
+
+    pub(super) fn set_priority(&self, intid: u32, priority: u8) -> Result<(), GicError> {
+        self.frame(intid)?
+            .set_field(IPRIORITYR, intid, 8, u32::from(priority));
+        Ok(())
+    }
+
+    pub(super) fn set_trigger(&self, intid: u32, trigger: Trigger) -> Result<(), GicError> {
+        let value = match trigger {
+            Trigger::Level => 0b00,
+            Trigger::Edge => 0b10,
+        };
+        self.frame(intid)?.set_field(ICFGR, intid, 2, value);
+        Ok(())
+    }
+
+    pub(super) fn route(&self, intid: u32, affinity: u64) -> Result<(), GicError> {
+        if intid < FIRST_SHARED || intid >= self.count {
+            return Err(GicError::NoSuchInterrupt(intid));
+        }
+        self.distributor
+            .write64(GICD_IROUTER + 8 * intid as usize, affinity);
+        Ok(())
+    }
+}
+
+/// The registers of the distributor, or of a redistributor's SGI_base, that hold interrupts' states.
+struct Frame<'r> {
+    region: &'r Region,
+    base: usize,
+}
+
+impl Frame<'_> {
+    /// The 32 interrupts of `group`: off, inactive, group 1, normal priority.
+    fn quiet(&self, group: usize) {
+        let word = self.base + 4 * group;
+        self.region.write32(word + ICENABLER, u32::MAX);
+        self.region.write32(word + ICPENDR, u32::MAX);
+        self.region.write32(word + ICACTIVER, u32::MAX);
+        self.region.write32(word + IGROUPR, u32::MAX);
+        for four in 0..8 {
+            let priorities = u32::from_ne_bytes([PRIORITY_NORMAL; 4]);
+            self.region
+                .write32(self.base + IPRIORITYR + 32 * group + 4 * four, priorities);
+        }
+    }
+
+    /// Writes a one for `intid` into an array of single bits in which zeroes change nothing.
+    fn set_bit(&self, array: usize, intid: u32) {
+        self.region
+            .write32(self.base + array + 4 * (intid / 32) as usize, 1 << (intid % 32));
+    }
+
+    /// Writes `value` for `intid` into an array of fields of `width` bits.
+    fn set_field(&self, array: usize, intid: u32, width: u32, value: u32) {
+        let offset = self.base + array + 4 * (intid * width / 32) as usize;
+        let shift = intid * width % 32;
+        let mask = ((1 << width) - 1) << shift;
+        self.region
+            .write32(offset, (self.region.read32(offset) & !mask) | (value << shift));
+    }
+}

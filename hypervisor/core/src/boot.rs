@@ -1,0 +1,169 @@
+//! From the device tree to a machine: what the boot loader handed over, checked and put to use.
+
+use crate::arch::mmu::{self, MapError};
+use crate::arch::{PhysicalAddress, cpu, gic, image, percpu, psci, smp};
+use crate::console;
+use crate::memory::{self, FrameError, Ram};
+use core::ops::Range;
+use devicetree::{AddressRange, Blob, Conduit, GateError, Node, ReadError, Tree, TreeError};
+
+/// A UART on which a device tree that cannot be read is reported: it cannot say where one is. This is QEMU virt's, and it
+/// is written to only if it identifies itself as a PL011.
+const FALLBACK_UART: u64 = 0x0900_0000;
+
+/// The machine, as far as the core itself needs it.
+#[derive(Debug)]
+pub struct Machine {
+    /// The device tree.
+    pub tree: Tree,
+    /// The bundle that the boot loader passed as initrd.
+    pub bundle: Option<&'static [u8]>,
+}
+
+/// Why the core cannot run here.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum BootError {
+    /// The boot loader passed no pointer to a tree, or none that can be one.
+    #[error("the boot loader passed no device tree: x0 is {0:#x}, not a multiple of 8 in memory")]
+    NoTree(PhysicalAddress),
+    /// The blob is damaged.
+    #[error("device tree at {0:#x}: {1}")]
+    Gate(PhysicalAddress, GateError),
+    /// The blob cannot be read.
+    #[error("device tree at {0:#x}: {1}")]
+    Tree(PhysicalAddress, TreeError),
+    /// Something that the core needs is missing from the tree, or malformed.
+    #[error("device tree: {0}")]
+    Read(#[from] ReadError),
+    /// Something cannot be mapped.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// No frame pool.
+    #[error(transparent)]
+    Frames(#[from] FrameError),
+    /// No interrupt controller.
+    #[error(transparent)]
+    Gic(#[from] gic::GicError),
+}
+
+/// Brings the machine up: map, tree, console, memory, interrupts, CPUs.
+pub fn bring_up(device_tree: PhysicalAddress) -> Result<Machine, BootError> {
+    mmu::init()?;
+    let (tree, blob_range) = read_tree(device_tree)?;
+    find_psci(&tree);
+    find_console(&tree);
+    let bundle_range = tree.chosen().initrd()?;
+    let memory = find_memory(&tree, blob_range, bundle_range)?;
+    let bundle = match bundle_range {
+        Some(range) => Some(mmu::map_boot_data(physical(&range))?),
+        None => None,
+    };
+    memory.install();
+    memory::create_pool()?;
+    gic::init(&tree)?;
+    gic::init_cpu()?;
+    percpu::this().set_online();
+    smp::start_all(&tree)?;
+    Ok(Machine { tree, bundle })
+}
+
+/// Prints the line that a run begins with.
+pub fn announce(machine: &Machine) {
+    let image = image::whole();
+    let (ram, free) = memory::ram_usage();
+    log::info!(target: "",
+        "portcullis {} at EL2, {} CPUs, image {} KiB at {:#x}",
+        env!("CARGO_PKG_VERSION"), percpu::online().count(), (image::file_size()) >> 10, image.start);
+    log::info!(target: "memory",
+        "{} MiB, {} MiB of it for guests; {}-bit physical addresses; tree of {} nodes; bundle of {} KiB",
+        ram >> 20, free >> 20, cpu::physical_address_bits(), machine.tree.blob().node_count(),
+        machine.bundle.map_or(0, <[u8]>::len) >> 10);
+}
+
+/// Says why the core cannot run, on whatever console there is, and ends the run.
+pub fn fail(error: &BootError) -> ! {
+    if !console::is_ready()
+        && let Ok(uart) = mmu::map_device(FALLBACK_UART, console::WINDOW)
+    {
+        console::init_if_present(uart);
+    }
+    log::error!(target: "boot", "{error}");
+    log::info!(target: "boot", "the core stops here");
+    psci::power_off()
+}
+
+/// The addresses of a range from the tree. The core is 64-bit: nothing is lost.
+fn physical(range: &AddressRange) -> Range<PhysicalAddress> {
+    range.address() as PhysicalAddress..range.end() as PhysicalAddress
+}
+
+fn read_tree(address: PhysicalAddress) -> Result<(Tree, Range<PhysicalAddress>), BootError> {
+    if address == 0 || !address.is_multiple_of(8) || address >> cpu::physical_address_bits() != 0 {
+        return Err(BootError::NoTree(address));
+    }
+    let gate = |error| BootError::Gate(address, error);
+    let prefix = mmu::map_boot_data(address..address + Blob::PREFIX)?;
+    let size = Blob::declared_size(prefix).map_err(gate)?;
+    let range = address..address.saturating_add(size);
+    let blob = Blob::new(mmu::map_boot_data(range.clone())?).map_err(gate)?;
+    Ok((
+        Tree::new(blob).map_err(|error| BootError::Tree(address, error))?,
+        range,
+    ))
+}
+
+/// Firmware that answers SMC. Without a promise of it in the tree an SMC may hang the CPU.
+fn find_psci(tree: &Tree) {
+    if let Ok(Some(psci)) = tree.psci()
+        && psci.conduit == Conduit::Smc
+        && psci.standard_ids
+    {
+        psci::set_available();
+    }
+}
+
+/// The console that the boot loader chose, if it is a PL011; else the first one of the tree; else none.
+fn find_console(tree: &Tree) {
+    let is_usable = |node: &Node<'_>| node.is_compatible(&["arm,pl011"]) && node.is_enabled();
+    let chosen = tree.chosen().stdout().map(|(node, _)| node).filter(is_usable);
+    let first = || tree.compatible(&["arm,pl011"]).find(Node::is_enabled);
+    if let Some(node) = chosen.or_else(first)
+        && let Ok(window) = node.reg(0)
+        && let Ok(uart) = mmu::map_device(window.address(), window.size())
+    {
+        console::init(uart);
+    }
+}
+
+/// The RAM of the tree, without what is in use or reserved.
+fn find_memory(
+    tree: &Tree,
+    blob: Range<PhysicalAddress>,
+    bundle: Option<AddressRange>,
+) -> Result<Ram, ReadError> {
+    let limit = 1_u64 << cpu::physical_address_bits();
+    let ranges = tree.memory_ranges()?;
+    let mut ram = Ram::new(
+        ranges
+            .iter()
+            .map(|range| range.address().min(limit)..range.end().min(limit)),
+    );
+    let image = image::whole();
+    ram.exclude(image.start as u64..image.end as u64, "the core");
+    ram.exclude(blob.start as u64..blob.end as u64, "the device tree");
+    if let Some(range) = bundle {
+        ram.exclude(range.address()..range.end(), "the bundle");
+    }
+    for range in tree.reservations() {
+        ram.exclude(
+            range.address()..range.end(),
+            "a memory reservation of the device tree",
+        );
+    }
+    for region in tree.reserved_memory()? {
+        for range in &region.regions {
+            ram.exclude(range.address()..range.end(), "a /reserved-memory node");
+        }
+    }
+    Ok(ram)
+}
