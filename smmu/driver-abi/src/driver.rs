@@ -24,7 +24,7 @@ pub struct SmmuInfo {
     pub max_stream: u32,
     /// 1 if the SMMU's table walks are coherent (`dma-coherent`), else 0: `publish` then cleans caches.
     pub coherent: u32,
-    /// Quirks from the tree, see [`features`]' `QUIRK_` bits.
+    /// Quirks from the tree: the `QUIRK_` bits of [`features`].
     pub quirks: u32,
     /// Zero.
     pub reserved: u32,
@@ -143,7 +143,8 @@ pub struct DriverOps {
     pub detach: Option<unsafe extern "C" fn(instance: Instance, stream: *const Stream) -> Status>,
     /// Forgets cached translations of a range; returns once no transaction uses them.
     pub invalidate: Option<unsafe extern "C" fn(instance: Instance, range: *const IpaRange) -> Status>,
-    /// Handles an interrupt: reports faults to the host and clears the cause.
+    /// Handles an interrupt: reports faults to the host and clears the cause. [`Status::AGAIN`] if it stopped early,
+    /// so that a storm of faults does not hold the CPU; the SMMU may not interrupt again for the rest.
     pub interrupt: Option<unsafe extern "C" fn(instance: Instance, line: InterruptLine) -> Status>,
     /// Aborts every stream and waits until nothing is in flight.
     pub quiesce: Option<unsafe extern "C" fn(instance: Instance) -> Status>,

@@ -72,6 +72,9 @@ impl Status {
     /// The stream ID lies outside what the SMMU can tell apart.
     pub const STREAM_RANGE: Status = Status(8);
 
+    /// Done so far, and there is more to do: an interrupt was not the last, call again soon.
+    pub const AGAIN: Status = Status(9);
+
     /// Whether the call succeeded.
     pub const fn is_ok(self) -> bool {
         self.0 == 0
@@ -89,6 +92,7 @@ impl Status {
             Status::DEVICE_ERROR => "the hardware reported an error",
             Status::BUSY => "already in use",
             Status::STREAM_RANGE => "stream ID out of range",
+            Status::AGAIN => "there is more to do",
             _ => "unknown status",
         }
     }

@@ -1,0 +1,164 @@
+//! The component for SMMUs of version 3: the driver of `smmu/v3`, in the words of the ABI.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+use component_glue::driver_abi::{
+    Domain, FaultKind, FaultRecord, InterruptLine, IpaRange, LogLevel, ProbeReport, SmmuInfo, Status, Stream,
+    access, features,
+};
+use component_glue::{Component, Host, HostClock, HostMemory, Instances, Parts, SmmuDriver, component};
+use core::fmt::Display;
+use mmio::Region;
+use smmu_v3::{Driver, Error, Event, EventKind, Setup};
+
+component! {
+    driver: Smmu,
+    name: "smmu-v3",
+    version: [0, 1, 0],
+    compatible: "arm,smmu-v3",
+    // A linear stream table of 16 bits is the largest thing that it may need.
+    table_memory: 5 << 20,
+}
+
+/// One SMMU.
+#[derive(Debug)]
+struct Smmu(Driver<Region, HostMemory, HostClock>);
+
+impl SmmuDriver for Smmu {
+    fn component() -> &'static Component<Self> {
+        &COMPONENT
+    }
+
+    fn probe(parts: Parts, info: &SmmuInfo) -> Result<(Self, ProbeReport), Status> {
+        let setup = Setup {
+            max_stream: info.max_stream,
+            coherent: info.coherent != 0,
+        };
+        let driver =
+            Driver::probe(parts.registers, parts.memory, parts.clock, &setup).map_err(failed("probe"))?;
+        let found = driver.features();
+        let flags = [
+            (driver.two_level(), features::FEATURE_TWO_LEVEL),
+            (found.range_invalidation, features::FEATURE_RANGE_INVALIDATION),
+            (driver.coherent(), features::FEATURE_COHERENT),
+        ];
+        let report = ProbeReport {
+            instance: Instances::<Self>::NONE,
+            features: flags.iter().filter(|(has, _)| *has).map(|(_, flag)| flag).sum(),
+            stream_bits: driver.stream_bits().into(),
+            output_bits: found.output_bits.into(),
+            vmid_bits: found.vmid_bits.into(),
+        };
+        Ok((Smmu(driver), report))
+    }
+
+    fn attach(&mut self, stream: &Stream, domain: &Domain) -> Result<(), Status> {
+        let domain = smmu_v3::Domain {
+            root: domain.root,
+            vmid: domain.vmid,
+            ipa_bits: domain.ipa_bits,
+            pa_bits: domain.pa_bits,
+            start_level: domain.start_level,
+        };
+        self.0.attach(exact(stream)?, &domain).map_err(failed("attach"))
+    }
+
+    fn detach(&mut self, stream: &Stream) -> Result<(), Status> {
+        self.0.detach(exact(stream)?).map_err(failed("detach"))
+    }
+
+    fn invalidate(&mut self, range: &IpaRange) -> Result<(), Status> {
+        let range = smmu_v3::IpaRange {
+            vmid: range.vmid,
+            ipa: range.ipa,
+            size: range.size,
+        };
+        self.0.invalidate(&range).map_err(failed("invalidate"))
+    }
+
+    fn interrupt(&mut self, _: InterruptLine, report: &mut dyn FnMut(FaultRecord)) -> Result<(), Status> {
+        // The driver looks at every cause, whichever wire fired.
+        let outcome = self.0.interrupt(|event| report(record(event)));
+        if let Some(fault) = outcome.command_fault {
+            warn("interrupt", &fault);
+        }
+        if outcome.global_errors != 0 {
+            warn(
+                "interrupt",
+                &format_args!("SMMU_GERROR {:#x}", outcome.global_errors),
+            );
+        }
+        if outcome.more { Err(Status::AGAIN) } else { Ok(()) }
+    }
+
+    fn quiesce(&mut self) -> Result<(), Status> {
+        self.0.quiesce().map_err(failed("quiesce"))
+    }
+
+    fn release(self) -> Result<(), (Self, Status)> {
+        match self.0.release() {
+            Ok(_) => Ok(()),
+            Err(kept) => Err((Smmu(kept.driver), failed("release")(kept.error))),
+        }
+    }
+}
+
+/// SMMUv3 compares every bit of a stream ID.
+fn exact(stream: &Stream) -> Result<u32, Status> {
+    if stream.mask == 0 {
+        Ok(stream.id)
+    } else {
+        Err(Status::INVALID)
+    }
+}
+
+/// An event in the words of the ABI.
+fn record(event: &Event) -> FaultRecord {
+    let kind = match event.kind {
+        EventKind::Translation => FaultKind::TRANSLATION,
+        EventKind::Permission => FaultKind::PERMISSION,
+        EventKind::AccessFlag => FaultKind::ACCESS_FLAG,
+        EventKind::AddressSize => FaultKind::ADDRESS_SIZE,
+        EventKind::NotAttached => FaultKind::NOT_ATTACHED,
+        EventKind::UnknownStream => FaultKind::UNKNOWN_STREAM,
+        EventKind::WalkAbort => FaultKind::WALK_ABORT,
+        EventKind::Lost => FaultKind::OVERFLOW,
+        EventKind::Other => FaultKind::OTHER,
+    };
+    let flags = [
+        (event.write, access::WRITE),
+        (event.instruction, access::INSTRUCTION),
+        (event.address.is_some(), access::ADDRESS_VALID),
+    ];
+    FaultRecord {
+        stream: event.stream,
+        kind,
+        ipa: event.address.unwrap_or(0),
+        access: flags.iter().filter(|(has, _)| *has).map(|(_, flag)| flag).sum(),
+        code: event.code.into(),
+        count: event.count,
+        reserved: 0,
+    }
+}
+
+/// Prints what the driver says of an error, which a status cannot carry, and turns it into a status.
+fn failed(operation: &'static str) -> impl Fn(Error) -> Status {
+    move |error| {
+        warn(operation, &error);
+        match error {
+            Error::GateOpen { .. } | Error::Command(_) => Status::DEVICE_ERROR,
+            Error::Unsupported(_) => Status::UNSUPPORTED,
+            Error::NoMemory(_) => Status::NO_MEMORY,
+            Error::Register { .. } | Error::CommandTimeout { .. } => Status::TIMEOUT,
+            Error::StreamRange { .. } => Status::STREAM_RANGE,
+            Error::Attached { .. } | Error::VmidTaken { .. } => Status::BUSY,
+            Error::Domain(_) | Error::Range { .. } => Status::INVALID,
+        }
+    }
+}
+
+/// Prints a warning on the core's console.
+fn warn(operation: &str, problem: &dyn Display) {
+    if let Some(host) = Host::get() {
+        host.log(LogLevel::WARN, format_args!("{operation}: {problem}"));
+    }
+}
