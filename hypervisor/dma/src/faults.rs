@@ -1,8 +1,9 @@
 //! Faults: counted for each master, folded into lines, so that a storm is one line and not a flood.
 
-use crate::{GuestId, MasterId, OnFault};
+use crate::{GuestId, MasterId};
 use alloc::collections::BTreeMap;
 use driver_abi::FaultKind;
+use partition::OnFault;
 
 /// How many distinct faults of one master get a line of their own within one window.
 const LINES_PER_WINDOW: u32 = 8;

@@ -21,4 +21,4 @@ mod tests;
 pub use faults::{Fault, FaultAction, FaultLine, FaultLog};
 pub use reason::Reason;
 pub use registry::{AttachPlan, Change, Coverage, Master, MasterSpec, NotNow, Registry, Smmu, Why};
-pub use state::{Assignment, GuestId, MasterId, OnFault, SmmuId, State, Wait};
+pub use state::{Assignment, GuestId, MasterId, SmmuId, State};

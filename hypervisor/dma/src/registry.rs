@@ -1,11 +1,12 @@
 //! All SMMUs and masters, and the transitions between their states.
 
-use crate::{Assignment, GuestId, MasterId, OnFault, Reason, SmmuId, State};
+use crate::{Assignment, GuestId, MasterId, Reason, SmmuId, State};
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 use driver_abi::Stream;
+use partition::{Dma, OnFault};
 
 /// How many transitions of one master are remembered; older ones are dropped from the middle of the story.
 const HISTORY: usize = 16;
@@ -173,7 +174,7 @@ impl Registry {
         match &spec.coverage {
             Coverage::Refused(text) => (State::Refused, Reason::Graph(text.clone())),
             Coverage::Uncovered => match spec.assignment {
-                Some(assignment) if assignment.trusted => (State::Uncovered, Reason::Trusted),
+                Some(assignment) if assignment.dma == Dma::Trusted => (State::Uncovered, Reason::Trusted),
                 Some(_) => (State::Refused, Reason::NotTrusted),
                 None => (State::Uncovered, Reason::NoSmmu),
             },

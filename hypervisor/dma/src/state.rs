@@ -1,5 +1,7 @@
 //! The states of a master, and what the partition file says about it.
 
+use partition::{Dma, OnFault, Wait};
+
 /// An SMMU of the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SmmuId(pub usize);
@@ -43,37 +45,15 @@ impl State {
     }
 }
 
-/// What a guest does until its device is live.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wait {
-    /// The guest itself starts only then.
-    Guest,
-    /// The guest starts at once, the device reads as absent until then.
-    Device,
-    /// The guest starts at once and sees the device; its DMA aborts until then.
-    No,
-}
-
-/// What happens when a guest's device faults.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnFault {
-    /// The fault is counted and reported.
-    Log,
-    /// The device's streams abort from then on.
-    Quarantine,
-    /// The guest is stopped.
-    StopGuest,
-}
-
 /// A device given to a guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Assignment {
     /// To whom.
     pub guest: GuestId,
-    /// What the guest does meanwhile.
+    /// Who waits while it is pending.
     pub wait: Wait,
-    /// Whether the guest may have it although nothing isolates its DMA (`dma = "trusted"`).
-    pub trusted: bool,
+    /// Whether the guest may have it although nothing isolates its DMA.
+    pub dma: Dma,
     /// What a fault leads to.
     pub on_fault: OnFault,
 }

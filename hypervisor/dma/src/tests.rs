@@ -2,6 +2,7 @@
 
 use super::*;
 use driver_abi::{FaultKind, Stream};
+use partition::{Dma, OnFault, Wait};
 use proptest::prelude::*;
 
 fn stream(id: u32) -> Stream {
@@ -12,7 +13,7 @@ fn given(guest: usize) -> Option<Assignment> {
     Some(Assignment {
         guest: GuestId(guest),
         wait: Wait::Device,
-        trusted: false,
+        dma: Dma::Isolated,
         on_fault: OnFault::Log,
     })
 }
@@ -117,7 +118,7 @@ fn uncovered_masters_need_the_partition_files_consent() {
     let nobody = registry.add_master(spec(None), 0);
     let untrusted = registry.add_master(spec(given(0)), 0);
     let trusted = given(0).map(|assignment| Assignment {
-        trusted: true,
+        dma: Dma::Trusted,
         ..assignment
     });
     let trusted = registry.add_master(spec(trusted), 0);
@@ -135,7 +136,7 @@ fn uncovered_masters_need_the_partition_files_consent() {
 fn trust_does_not_open_a_covered_master() {
     let (mut registry, smmu, _) = registry();
     let trusted = given(0).map(|assignment| Assignment {
-        trusted: true,
+        dma: Dma::Trusted,
         ..assignment
     });
     let id = registry.add_master(covered("dev", &[(smmu, 1)], trusted), 0);
