@@ -1,7 +1,6 @@
 //! All SMMUs and masters, and the transitions between their states.
 
 use crate::{Assignment, GuestId, MasterId, Reason, SmmuId, State};
-use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
@@ -207,11 +206,11 @@ impl Registry {
         }
     }
 
-    /// Refuses groups that the partition file would split between owners. A group is the masters that share a
-    /// stream on some SMMU: what one may reach, all may reach.
-    pub fn settle_groups(&mut self, now_us: u64) -> Vec<Change> {
+    /// Refuses groups that the partition file would split between owners. A group is the masters that no SMMU can
+    /// tell apart (the stream graph knows them): what one may reach, all may reach.
+    pub fn settle_groups(&mut self, groups: &[Vec<MasterId>], now_us: u64) -> Vec<Change> {
         let mut refused = Vec::new();
-        for group in self.groups() {
+        for group in groups {
             let owner = |id: &MasterId| {
                 self.master(*id)
                     .and_then(|master| master.assignment)
@@ -219,7 +218,7 @@ impl Registry {
             };
             let Some(first) = group.first() else { continue };
             if let Some(other) = group.iter().find(|id| owner(id) != owner(first)) {
-                for id in &group {
+                for id in group {
                     let culprit = if id == other { first } else { other };
                     let name = self
                         .master(*culprit)
@@ -232,30 +231,6 @@ impl Registry {
             .into_iter()
             .filter_map(|(id, name)| self.step(id, State::Refused, Reason::GroupSplit(name), now_us))
             .collect()
-    }
-
-    /// The masters that cannot be told apart, as lists of two and more.
-    pub fn groups(&self) -> Vec<Vec<MasterId>> {
-        // Each master starts as its own group; every shared stream joins two.
-        let mut leader: Vec<usize> = (0..self.masters.len()).collect();
-        let mut first_user: BTreeMap<(SmmuId, Stream), usize> = BTreeMap::new();
-        for (index, master) in self.masters.iter().enumerate() {
-            for stream in &master.streams {
-                let other = *first_user.entry(*stream).or_insert(index);
-                let (a, b) = (root(&leader, index), root(&leader, other));
-                if let Some(slot) = leader.get_mut(a.max(b)) {
-                    *slot = a.min(b);
-                }
-            }
-        }
-        let mut groups: BTreeMap<usize, Vec<MasterId>> = BTreeMap::new();
-        for index in 0..self.masters.len() {
-            groups
-                .entry(root(&leader, index))
-                .or_default()
-                .push(MasterId(index));
-        }
-        groups.into_values().filter(|group| group.len() > 1).collect()
     }
 
     /// An SMMU went live under `component`: its last step of probing is done. Masters whose SMMUs are all live
@@ -467,17 +442,6 @@ impl Registry {
             reason,
         })
     }
-}
-
-/// The group leader of `index`.
-fn root(leader: &[usize], mut index: usize) -> usize {
-    while let Some(&next) = leader.get(index) {
-        if next == index {
-            break;
-        }
-        index = next;
-    }
-    index
 }
 
 /// The chain of reasons of one master; `Display` writes it as one line.
