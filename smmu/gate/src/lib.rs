@@ -4,7 +4,7 @@
 //! aborts every transaction of every stream; whatever firmware left behind is looked at and reported, never
 //! assumed. The crate knows registers only: who emits which stream is not its business.
 //!
-//! Section numbers are those of Arm IHI 0070 issue F.
+//! Section numbers are those of Arm IHI 0070 issue G.b.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 

@@ -33,13 +33,13 @@ const ADDRESS: Field = Field::new(51, 12);
 const CFGI_STE: u64 = 0x03;
 /// 4.3.2.
 const CFGI_STE_RANGE: u64 = 0x04;
-/// 4.4.2.
+/// 4.4.2.7.
 const TLBI_EL2_ALL: u64 = 0x20;
-/// 4.4.3.
+/// 4.4.3.2.
 const TLBI_S12_VMALL: u64 = 0x28;
-/// 4.4.3.
+/// 4.4.3.1.
 const TLBI_S2_IPA: u64 = 0x2a;
-/// 4.4.4.
+/// 4.4.4.1.
 const TLBI_NSNH_ALL: u64 = 0x30;
 /// 4.7.3.
 const SYNC: u64 = 0x46;

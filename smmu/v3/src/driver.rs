@@ -367,7 +367,7 @@ impl<B: Bus, M: TableMemory, C: Clock> Driver<B, M, C> {
     }
 }
 
-/// Allocates a queue, aligned to its size (IHI 0070 6.3.25); the address field has 32-byte steps.
+/// Allocates a queue, aligned to its size (IHI 0070 6.3.26); the address field has 32-byte steps.
 fn ring<M: TableMemory>(memory: &mut M, bits: u8, entry_bytes: u32) -> Result<Ring, Error> {
     let size = (entry_bytes as usize) << bits;
     Ok(Ring::new(memory.allocate(size, size.max(32))?, bits, entry_bytes))

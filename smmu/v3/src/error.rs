@@ -70,8 +70,8 @@ pub enum Error {
         /// A stream that uses it.
         stream: u32,
     },
-    /// A range is not made of 4 KiB pages below 2^48.
-    #[error("range {ipa:#x} + {size:#x} is not made of 4 KiB pages")]
+    /// A range is not made of 4 KiB pages, or goes beyond what any domain translates.
+    #[error("range {ipa:#x} + {size:#x} is not made of 4 KiB pages that a domain can have")]
     Range {
         /// First byte.
         ipa: u64,

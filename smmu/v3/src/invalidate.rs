@@ -42,8 +42,10 @@ pub struct Invalidation {
 impl Invalidation {
     /// The commands for `range` on an SMMU with `features`.
     pub fn new(range: &IpaRange, features: &Features) -> Result<Self, Error> {
+        // No domain has more bits of IPA than the SMMU puts out, or than four levels of 4 KiB tables resolve.
+        let limit = 1 << features.output_bits.min(48);
         let end = range.ipa.checked_add(range.size);
-        let fits = end.is_some_and(|end| end <= 1 << 48);
+        let fits = range.ipa < limit && end.is_some_and(|end| end <= limit);
         if !fits || !range.ipa.is_multiple_of(4096) || !range.size.is_multiple_of(4096) {
             return Err(Error::Range {
                 ipa: range.ipa,
@@ -130,6 +132,14 @@ mod tests {
         }
     }
 
+    /// With as many output bits as there are bits of IPA.
+    fn wide() -> Features {
+        Features {
+            output_bits: 48,
+            ..features()
+        }
+    }
+
     fn commands(ipa: u64, size: u64, features: &Features) -> Vec<Command> {
         Invalidation::new(&IpaRange { vmid: 9, ipa, size }, features)
             .unwrap()
@@ -142,7 +152,7 @@ mod tests {
         fn ranges_are_covered_exactly(first in 0_u64..1 << 36, bits in 0_u32..=36, seed: u64) {
             let pages = (seed & ((1 << bits) - 1)).max(1).min((1 << 36) - first);
             let mut next = first << 12;
-            let commands = commands(next, pages << 12, &features());
+            let commands = commands(next, pages << 12, &wide());
             prop_assert!(commands.len() <= 8, "{} commands", commands.len());
             for command in &commands {
                 let (ipa, count) = covered(command);
@@ -177,7 +187,13 @@ mod tests {
 
     #[test]
     fn ranges_that_are_not_pages_are_refused() {
-        for (ipa, size) in [(1, 4096), (0, 1), (1 << 48, 4096), (u64::MAX << 12, 8192)] {
+        for (ipa, size) in [
+            (1, 4096),
+            (0, 1),
+            (1 << 44, 4096),
+            ((1 << 44) - 4096, 8192),
+            (u64::MAX << 12, 8192),
+        ] {
             let range = IpaRange { vmid: 1, ipa, size };
             assert_eq!(
                 Invalidation::new(&range, &features()).err(),

@@ -15,7 +15,7 @@
 //! arithmetic `queue`; `cmdq` and `evtq` on it; `strtab` (the stream table); [`invalidate`] (which commands
 //! forget a range); [`driver`], the order of it all.
 //!
-//! Section numbers are those of Arm IHI 0070 issue F.
+//! Section numbers are those of Arm IHI 0070 issue G.b.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 

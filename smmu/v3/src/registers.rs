@@ -26,7 +26,7 @@ register_bitfields![u32,
         /// Broadcast TLB maintenance of the CPUs is ignored.
         PTM OFFSET(2) NUMBITS(1) []
     ],
-    /// IHI 0070 6.3.18 SMMU_GERROR and 6.3.19 SMMU_GERRORN: an error is active where the two differ.
+    /// IHI 0070 6.3.19 SMMU_GERROR and 6.3.20 SMMU_GERRORN: an error is active where the two differ.
     pub(crate) GERROR [
         /// A command failed; SMMU_CMDQ_CONS.ERR says how.
         CMDQ_ERR OFFSET(0) NUMBITS(1) [],
@@ -35,7 +35,7 @@ register_bitfields![u32,
         /// The SMMU is in service failure mode.
         SFM_ERR OFFSET(8) NUMBITS(1) []
     ],
-    /// IHI 0070 6.3.24 SMMU_STRTAB_BASE_CFG: shape of the stream table.
+    /// IHI 0070 6.3.25 SMMU_STRTAB_BASE_CFG: shape of the stream table.
     pub(crate) STRTAB_BASE_CFG [
         /// Bits of stream ID that the table covers.
         LOG2SIZE OFFSET(0) NUMBITS(6) [],
@@ -44,14 +44,14 @@ register_bitfields![u32,
         /// One level or two.
         FMT OFFSET(16) NUMBITS(2) [Linear = 0, TwoLevel = 1]
     ],
-    /// IHI 0070 6.3.26 SMMU_CMDQ_PROD, 6.3.29 SMMU_EVENTQ_PROD, 6.3.30 SMMU_EVENTQ_CONS: queue pointers.
+    /// IHI 0070 6.3.27 SMMU_CMDQ_PROD, 6.3.95 SMMU_EVENTQ_PROD, 6.3.96 SMMU_EVENTQ_CONS: queue pointers.
     pub(crate) POINTER [
         /// Index, and above it the wrap bit.
         INDEX OFFSET(0) NUMBITS(20) [],
         /// Event queue: toggled by the SMMU when events are lost (PROD), and by us to say that we know (CONS).
         OVERFLOW OFFSET(31) NUMBITS(1) []
     ],
-    /// IHI 0070 6.3.27 SMMU_CMDQ_CONS: how far commands are consumed.
+    /// IHI 0070 6.3.28 SMMU_CMDQ_CONS: how far commands are consumed.
     pub(crate) CMDQ_CONS [
         /// Index, and above it the wrap bit.
         RD OFFSET(0) NUMBITS(20) [],
@@ -61,19 +61,19 @@ register_bitfields![u32,
 ];
 
 register_bitfields![u64,
-    /// IHI 0070 6.3.23 SMMU_STRTAB_BASE: the whole value is an address.
+    /// IHI 0070 6.3.24 SMMU_STRTAB_BASE: the whole value is an address.
     pub(crate) STRTAB_BASE [
         /// Bits 51:6 of the table's address.
         ADDR OFFSET(6) NUMBITS(46) []
     ],
-    /// IHI 0070 6.3.25 SMMU_CMDQ_BASE and 6.3.28 SMMU_EVENTQ_BASE.
+    /// IHI 0070 6.3.26 SMMU_CMDQ_BASE and 6.3.29 SMMU_EVENTQ_BASE.
     pub(crate) QUEUE_BASE [
         /// Entries, as a power of two.
         LOG2SIZE OFFSET(0) NUMBITS(5) [],
         /// Bits 51:5 of the queue's address.
         ADDR OFFSET(5) NUMBITS(47) []
     ],
-    /// IHI 0070 6.3.20 SMMU_GERROR_IRQ_CFG0 and 6.3.31 SMMU_EVENTQ_IRQ_CFG0: where an MSI is written.
+    /// IHI 0070 6.3.21 SMMU_GERROR_IRQ_CFG0 and 6.3.30 SMMU_EVENTQ_IRQ_CFG0: where an MSI is written.
     pub(crate) IRQ_CFG0 [
         /// Bits 51:2 of the address; 0 means that the wire is used.
         ADDR OFFSET(2) NUMBITS(50) []

@@ -43,7 +43,7 @@ impl StreamTable {
         } else {
             STE_BYTES << bits
         };
-        // Aligned to its size (IHI 0070 6.3.23); the address field has 64-byte steps.
+        // Aligned to its size (IHI 0070 6.3.24); the address field has 64-byte steps.
         let block = memory.allocate(size, size.max(64))?;
         Ok(StreamTable {
             block,

@@ -88,7 +88,7 @@ register_bitfields![u32,
         /// Written as 1 with new values; reads as 1 until they took effect.
         UPDATE OFFSET(31) NUMBITS(1) []
     ],
-    /// IHI 0070 6.3.16 SMMU_IRQ_CTRL and 6.3.17 SMMU_IRQ_CTRLACK: interrupt enables.
+    /// IHI 0070 6.3.16 SMMU_IRQ_CTRL and 6.3.18 SMMU_IRQ_CTRLACK: interrupt enables.
     pub IRQ_CTRL [
         /// Global errors.
         GERROR_IRQEN OFFSET(0) NUMBITS(1) [],
