@@ -1,2 +1,33 @@
+//! The stream graph: which device emits which stream ID on which SMMU, read from the device tree.
+//!
+//! The tree says it in three ways, one module of `bindings` each: `mmu-masters` at the SMMU (the legacy binding),
+//! `iommus` at the master, and `iommu-map` at a bus. All are read, whatever driver comes later, and inverted into
+//! one [`Graph`] before any driver exists.
+//!
+//! Nothing is guessed. A master that the tree describes in a way that is not understood is *refused* with the
+//! reason, never taken for covered and never for uncovered. A defect in one master does not change what another
+//! gets, unless the two share a stream: then no SMMU can tell them apart, and their group has one fate.
+//!
+//! Versions of SMMUs differ here only in the data of [`KINDS`].
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod bindings;
+mod claims;
+mod diagnostic;
+mod graph;
+mod groups;
+mod kinds;
+mod master;
+mod smmu;
+#[cfg(test)]
+mod tests;
+
+pub use diagnostic::{Defect, Diagnostic, Severity};
+pub use graph::{Graph, MasterView};
+pub use groups::Group;
+pub use kinds::{InterruptStyle, KINDS, Kind};
+pub use master::{Coverage, Identity, Master, MasterIndex, PciFunction, Refusal, Stream};
+pub use smmu::{Line, Smmu, SmmuIndex, SmmuInterrupt};

@@ -1,0 +1,338 @@
+//! The legacy binding: `mmu-masters` at the SMMU lists masters and their stream IDs.
+//!
+//! How many IDs follow a phandle, the master's `#stream-id-cells` says. A PCI host bridge in the list stands for all
+//! functions behind it: they emit their requester IDs, whatever IDs are listed.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use devicetree::{Cells, Node, NodeId, Property};
+
+use super::iommus::checked;
+use crate::claims::{Binding, Builder, Claim, Subject, at_cell, at_property, refuse};
+use crate::diagnostic::Defect;
+use crate::master::{Refusal, Stream};
+use crate::smmu::SmmuIndex;
+
+const NAME: &str = "mmu-masters";
+const CELLS: &str = "#stream-id-cells";
+
+/// Reads the list of every SMMU.
+pub(crate) fn read(builder: &mut Builder<'_>) {
+    let tree = builder.tree;
+    for index in (0..builder.smmus.len()).map(SmmuIndex) {
+        let Some(node) = builder.smmus.get(index.0).map(|smmu| tree.node(smmu.node)) else {
+            continue;
+        };
+        let Some(property) = node.property(NAME) else {
+            continue;
+        };
+        match property.cells() {
+            // Some boards leave the list empty to say that the binding is the legacy one.
+            Ok(cells) => List {
+                smmu: index,
+                property,
+                cells,
+                seen: BTreeMap::new(),
+            }
+            .read(builder),
+            Err(error) => {
+                builder.report(at_property(&property, NAME, Defect::Unreadable(error.into())));
+                tentatively_refuse_tail(builder, index, &property, &words(&property), 0);
+            }
+        }
+    }
+}
+
+/// One list while it is read.
+struct List<'t> {
+    smmu: SmmuIndex,
+    property: Property<'t>,
+    cells: Cells<'t>,
+    /// The streams of masters that were listed before.
+    seen: BTreeMap<NodeId, Vec<u32>>,
+}
+
+impl<'t> List<'t> {
+    fn read(mut self, builder: &mut Builder<'t>) {
+        let mut at = 0;
+        while let Some(phandle) = self.cells.get(at) {
+            if phandle == 0 {
+                builder.report(at_cell(&self.property, NAME, at, Defect::EmptyEntry));
+                at += 1;
+                continue;
+            }
+            at = match self.read_entry(builder, at, phandle) {
+                Some(next) => next,
+                None => match self.resynchronise(builder, at + 1) {
+                    Some(next) => next,
+                    None => return,
+                },
+            };
+        }
+    }
+
+    /// Reads the entry at `at` and says where the next one is, if that is known.
+    fn read_entry(&mut self, builder: &mut Builder<'t>, at: usize, phandle: u32) -> Option<usize> {
+        let master = match builder.tree.by_phandle(phandle) {
+            Ok(master) => master,
+            Err(error) => {
+                builder.report(at_cell(&self.property, NAME, at, Defect::Phandle(error)));
+                return None;
+            }
+        };
+        let Some(count) = stream_id_cells(master) else {
+            self.refuse_master(
+                builder,
+                master,
+                at,
+                Defect::NoStreamIdCells {
+                    master: master.path(),
+                },
+            );
+            return None;
+        };
+        let Some(listed) = self.cells.part(at + 1, count) else {
+            let left = self.cells.len() - at - 1;
+            self.refuse_master(builder, master, at, Defect::Truncated { wanted: count, left });
+            return Some(self.cells.len());
+        };
+        let ids: Vec<u32> = listed.iter().collect();
+        match self.seen.get(&master.id()) {
+            Some(earlier) if *earlier == ids => {
+                builder.report(at_cell(
+                    &self.property,
+                    NAME,
+                    at,
+                    Defect::Repeated {
+                        master: master.path(),
+                    },
+                ));
+            }
+            Some(_) => self.refuse_master(
+                builder,
+                master,
+                at,
+                Defect::Contradicted {
+                    master: master.path(),
+                },
+            ),
+            None if is_pci_host(master) => self.claim_functions(builder, master, at),
+            None => self.claim_platform(builder, master, at, &ids),
+        }
+        self.seen.entry(master.id()).or_insert(ids);
+        Some(at + 1 + count)
+    }
+
+    fn claim_platform(&self, builder: &mut Builder<'t>, master: Node<'t>, at: usize, ids: &[u32]) {
+        let mut refusal = self.unusable(builder, at);
+        let mut streams = Vec::new();
+        for (index, &id) in ids.iter().enumerate() {
+            let Some(smmu) = builder.smmus.get(self.smmu.0) else {
+                continue;
+            };
+            // This binding has no masks.
+            match checked(self.smmu, smmu, id, 0) {
+                Ok(stream) => streams.push(stream),
+                Err((_, defect)) => {
+                    let diagnostic = at_cell(&self.property, NAME, at + 1 + index, defect);
+                    refuse(builder, &mut refusal, diagnostic, true);
+                }
+            }
+        }
+        if ids.is_empty() {
+            let defect = Defect::NoStreams {
+                master: master.path(),
+            };
+            refuse(
+                builder,
+                &mut refusal,
+                at_cell(&self.property, NAME, at, defect),
+                true,
+            );
+        }
+        self.claim(builder, Subject::Node(master.id()), streams, refusal);
+    }
+
+    fn claim_functions(&self, builder: &mut Builder<'t>, host: Node<'t>, at: usize) {
+        let unusable = self.unusable(builder, at);
+        for index in functions_behind(builder, host) {
+            let mut refusal = unusable.clone();
+            let mut streams = Vec::new();
+            let requesters = builder
+                .functions
+                .get(index)
+                .map(|function| function.all_requester_ids());
+            for requester in requesters.unwrap_or_default() {
+                let Some(smmu) = builder.smmus.get(self.smmu.0) else {
+                    continue;
+                };
+                match checked(self.smmu, smmu, u32::from(requester), 0) {
+                    Ok(stream) => streams.push(stream),
+                    Err((_, defect)) => {
+                        refuse(
+                            builder,
+                            &mut refusal,
+                            at_cell(&self.property, NAME, at, defect),
+                            true,
+                        );
+                    }
+                }
+            }
+            self.claim(builder, Subject::Function(index), streams, refusal);
+        }
+    }
+
+    /// The refusal of every master in the list of an SMMU that cannot be used.
+    fn unusable(&self, builder: &mut Builder<'t>, at: usize) -> Option<Refusal> {
+        let defect = builder.smmus.get(self.smmu.0)?.reference_defect()?;
+        let mut refusal = None;
+        refuse(
+            builder,
+            &mut refusal,
+            at_cell(&self.property, NAME, at, defect),
+            false,
+        );
+        refusal
+    }
+
+    /// Refuses a master, or all functions behind it if it is a host bridge.
+    fn refuse_master(&self, builder: &mut Builder<'t>, master: Node<'t>, at: usize, defect: Defect) {
+        let blocked = builder
+            .smmus
+            .get(self.smmu.0)
+            .is_some_and(|smmu| smmu.is_usable());
+        let mut refusal = None;
+        refuse(
+            builder,
+            &mut refusal,
+            at_cell(&self.property, NAME, at, defect),
+            blocked,
+        );
+        for subject in subjects(builder, master) {
+            self.claim(builder, subject, Vec::new(), refusal.clone());
+        }
+    }
+
+    fn claim(
+        &self,
+        builder: &mut Builder<'t>,
+        subject: Subject,
+        streams: Vec<Stream>,
+        refusal: Option<Refusal>,
+    ) {
+        builder.claim(
+            subject,
+            Claim {
+                binding: Binding::Legacy,
+                streams,
+                refusal,
+                tentative: false,
+            },
+        );
+    }
+
+    /// Where the next entry starts behind one of unknown length: at a cell that cannot be a stream ID and is the
+    /// phandle of a node that can be a master. Without one, the rest of the list is lost.
+    fn resynchronise(&self, builder: &mut Builder<'t>, start: usize) -> Option<usize> {
+        let is_start = |cell: u32| {
+            cell > 0xffff
+                && builder
+                    .tree
+                    .by_phandle(cell)
+                    .is_ok_and(|node| stream_id_cells(node).is_some())
+        };
+        let rest = self
+            .cells
+            .part(start, self.cells.len().saturating_sub(start))
+            .unwrap_or_default();
+        if let Some(offset) = rest.iter().position(is_start) {
+            return Some(start + offset);
+        }
+        if !rest.is_empty() {
+            let defect = Defect::LostTail { cells: rest.len() };
+            builder.report(at_cell(&self.property, NAME, start, defect));
+            let words: Vec<u32> = rest.iter().collect();
+            tentatively_refuse_tail(builder, self.smmu, &self.property, &words, start);
+        }
+        None
+    }
+}
+
+/// Refuses every node that may be a master in a part of a list that cannot be read, unless it is described elsewhere.
+fn tentatively_refuse_tail(
+    builder: &mut Builder<'_>,
+    smmu: SmmuIndex,
+    property: &Property<'_>,
+    words: &[u32],
+    start: usize,
+) {
+    let blocked = builder.smmus.get(smmu.0).is_some_and(|smmu| smmu.is_usable());
+    for (offset, &word) in words.iter().enumerate() {
+        let Ok(master) = builder.tree.by_phandle(word) else {
+            continue;
+        };
+        if !master.has(CELLS) {
+            continue;
+        }
+        let defect = Defect::PerhapsListed {
+            master: master.path(),
+        };
+        let mut refusal = None;
+        refuse(
+            builder,
+            &mut refusal,
+            at_cell(property, NAME, start + offset, defect),
+            blocked,
+        );
+        for subject in subjects(builder, master) {
+            let refusal = refusal.clone();
+            let claim = Claim {
+                binding: Binding::Legacy,
+                streams: Vec::new(),
+                refusal,
+                tentative: true,
+            };
+            builder.claim(subject, claim);
+        }
+    }
+}
+
+/// The whole words of a value whose length is no multiple of a word's.
+fn words(property: &Property<'_>) -> Vec<u32> {
+    property
+        .bytes()
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|word| u32::from_be_bytes(*word))
+        .collect()
+}
+
+/// Who an entry for `master` is about.
+fn subjects(builder: &Builder<'_>, master: Node<'_>) -> Vec<Subject> {
+    if is_pci_host(master) {
+        functions_behind(builder, master)
+            .into_iter()
+            .map(Subject::Function)
+            .collect()
+    } else {
+        Vec::from([Subject::Node(master.id())])
+    }
+}
+
+fn functions_behind(builder: &Builder<'_>, host: Node<'_>) -> Vec<usize> {
+    let functions = builder.functions.iter().enumerate();
+    functions
+        .filter(|(_, function)| function.host_bridge == host.id())
+        .map(|(index, _)| index)
+        .collect()
+}
+
+fn is_pci_host(node: Node<'_>) -> bool {
+    matches!(node.text("device_type"), Ok(Some("pci")))
+}
+
+fn stream_id_cells(node: Node<'_>) -> Option<usize> {
+    node.u32(CELLS).ok().flatten().map(|cells| cells as usize)
+}

@@ -1,0 +1,261 @@
+//! Groups: masters that no SMMU can tell apart, because they share a stream.
+
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use devicetree::Tree;
+
+use crate::claims::at_master;
+use crate::diagnostic::{Defect, Diagnostic};
+use crate::master::{Coverage, Master, MasterIndex, Refusal, Stream};
+use crate::smmu::{Smmu, SmmuIndex};
+
+/// How many different matches with masks are compared. SMMUv2 has at most 128 registers for them.
+const MAX_MASKED: usize = 1024;
+
+/// Masters that have one owner, because no SMMU can tell them apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Its masters, in the order of the graph.
+    pub masters: Vec<MasterIndex>,
+    /// Its stream matches without those that another one holds: each is to be programmed once.
+    pub streams: Vec<Stream>,
+}
+
+/// Every match once, with the masters that have it.
+type Owners = BTreeMap<Stream, Vec<usize>>;
+
+/// Finds the groups. Masters of a group with a refused one are refused, as are those whose matches overlap partly.
+pub(crate) fn settle(
+    tree: &Tree,
+    smmus: &[Smmu],
+    masters: &mut [Master],
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<Group> {
+    let mut owners = Owners::new();
+    for (index, master) in masters.iter().enumerate() {
+        for stream in &master.streams {
+            owners.entry(*stream).or_default().push(index);
+        }
+    }
+    let sets = (0..masters.len()).collect();
+    let mut settling = Settling {
+        tree,
+        smmus,
+        masters,
+        diagnostics,
+        sets,
+        held: Vec::new(),
+    };
+    for sharers in owners.values() {
+        settling.join_all(sharers);
+    }
+    settling.compare_masked(&owners);
+    settling.refuse_groups(&owners);
+    settling.groups()
+}
+
+struct Settling<'a> {
+    tree: &'a Tree,
+    smmus: &'a [Smmu],
+    masters: &'a mut [Master],
+    diagnostics: &'a mut Vec<Diagnostic>,
+    /// For each master, another one of its group with a smaller index, or itself.
+    sets: Vec<usize>,
+    /// Matches that another match holds.
+    held: Vec<Stream>,
+}
+
+impl Settling<'_> {
+    /// The first master of the group, as far as groups are joined.
+    fn first_of(&mut self, index: usize) -> usize {
+        let mut first = index;
+        while let Some(&next) = self.sets.get(first)
+            && next != first
+        {
+            first = next;
+        }
+        // Shortens the way for the next search.
+        let mut at = index;
+        while let Some(entry) = self.sets.get_mut(at)
+            && *entry != first
+        {
+            at = core::mem::replace(entry, first);
+        }
+        first
+    }
+
+    fn join_all(&mut self, masters: &[usize]) {
+        for pair in masters.windows(2) {
+            if let [one, other] = *pair {
+                let (one, other) = (self.first_of(one), self.first_of(other));
+                if let Some(entry) = self.sets.get_mut(one.max(other)) {
+                    *entry = one.min(other);
+                }
+            }
+        }
+    }
+
+    /// Compares each match that has a mask with every other one at its SMMU.
+    fn compare_masked(&mut self, owners: &Owners) {
+        for smmu in (0..self.smmus.len()).map(SmmuIndex) {
+            let all: Vec<Stream> = owners
+                .keys()
+                .copied()
+                .filter(|stream| stream.smmu == smmu)
+                .collect();
+            let masked: Vec<Stream> = all.iter().copied().filter(|stream| stream.mask != 0).collect();
+            if masked.len() > MAX_MASKED {
+                self.refuse_smmu(smmu, masked.len());
+                continue;
+            }
+            for wide in &masked {
+                let others: Vec<Stream> = all
+                    .iter()
+                    .copied()
+                    .filter(|other| other != wide && wide.overlaps(other))
+                    .collect();
+                self.compare(*wide, &others, owners);
+            }
+        }
+        self.held.sort_unstable();
+        self.held.dedup();
+    }
+
+    fn compare(&mut self, wide: Stream, others: &[Stream], owners: &Owners) {
+        let owners_of = |stream| owners.get(stream).map_or(&[][..], Vec::as_slice);
+        let mut partial = None;
+        for other in others {
+            let sharers = owners_of(other);
+            if wide.holds(other) {
+                self.held.push(*other);
+                // The owners of one match are joined already, so that one of each will do.
+                if let (Some(&one), Some(&two)) = (owners_of(&wide).first(), sharers.first()) {
+                    self.join_all(&[one, two]);
+                }
+            } else if !other.holds(&wide) {
+                partial = Some(*other);
+                self.refuse_overlap(sharers, *other, owners_of(&wide), wide);
+            }
+        }
+        if let Some(other) = partial {
+            self.refuse_overlap(owners_of(&wide), wide, owners_of(&other), other);
+        }
+    }
+
+    fn refuse_overlap(&mut self, masters: &[usize], stream: Stream, others: &[usize], other_stream: Stream) {
+        let other = others.first().map(|&other| self.name(other)).unwrap_or_default();
+        for &index in masters {
+            let (master, other) = (self.name(index), other.clone());
+            self.refuse(
+                index,
+                Defect::PartialOverlap {
+                    master,
+                    stream,
+                    other,
+                    other_stream,
+                },
+            );
+        }
+    }
+
+    fn refuse_smmu(&mut self, smmu: SmmuIndex, matches: usize) {
+        for index in 0..self.masters.len() {
+            let behind = |master: &Master| master.streams.iter().any(|stream| stream.smmu == smmu);
+            if self.masters.get(index).is_some_and(behind) {
+                self.refuse(
+                    index,
+                    Defect::TooManyMatches {
+                        matches,
+                        limit: MAX_MASKED,
+                    },
+                );
+            }
+        }
+    }
+
+    /// Refuses all masters of a group that has a refused one.
+    fn refuse_groups(&mut self, owners: &Owners) {
+        let mut refused = BTreeMap::new();
+        for index in 0..self.masters.len() {
+            if self
+                .masters
+                .get(index)
+                .is_some_and(|master| master.coverage.is_refused())
+            {
+                let first = self.first_of(index);
+                refused.entry(first).or_insert(index);
+            }
+        }
+        for index in 0..self.masters.len() {
+            let Some(&culprit) = refused.get(&self.first_of(index)) else {
+                continue;
+            };
+            let Some(master) = self.masters.get(index) else {
+                continue;
+            };
+            let shared = |stream: &&Stream| owners.get(stream).is_some_and(|owners| owners.len() > 1);
+            let stream = master.streams.iter().find(shared).or(master.streams.first());
+            if let Some(&stream) = stream {
+                let (master, other) = (self.name(index), self.name(culprit));
+                self.refuse(
+                    index,
+                    Defect::GroupRefused {
+                        master,
+                        stream,
+                        other,
+                    },
+                );
+            }
+        }
+    }
+
+    /// The groups in the order of their first masters; a master that shares nothing is a group of its own.
+    fn groups(&mut self) -> Vec<Group> {
+        let mut groups: BTreeMap<usize, Group> = BTreeMap::new();
+        for index in 0..self.masters.len() {
+            let first = self.first_of(index);
+            let Some(master) = self.masters.get(index) else {
+                continue;
+            };
+            let group = groups.entry(first).or_insert(Group {
+                masters: Vec::new(),
+                streams: Vec::new(),
+            });
+            group.masters.push(MasterIndex(index));
+            let widest = master
+                .streams
+                .iter()
+                .filter(|stream| self.held.binary_search(stream).is_err());
+            group.streams.extend(widest);
+        }
+        let mut groups: Vec<Group> = groups.into_values().collect();
+        for group in &mut groups {
+            group.streams.sort_unstable();
+            group.streams.dedup();
+        }
+        groups
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.masters
+            .get(index)
+            .map(|master| master.identity.to_string())
+            .unwrap_or_default()
+    }
+
+    /// Refuses a master that is not refused already.
+    fn refuse(&mut self, index: usize, defect: Defect) {
+        if let Some(master) = self.masters.get_mut(index)
+            && !master.coverage.is_refused()
+        {
+            let because = at_master(self.tree, &master.identity, defect);
+            self.diagnostics.push(because.clone());
+            master.coverage = Coverage::Refused(Refusal {
+                because,
+                blocked: true,
+            });
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The kinds of SMMU that the bindings know, and how they differ: one table of data.
+
+/// How an SMMU node lists its interrupts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InterruptStyle {
+    /// By `interrupt-names`, any subset in any order (`arm,smmu-v3.yaml`).
+    ByName,
+    /// `#global-interrupts` global ones first, then one for each context bank (`arm,smmu.yaml`).
+    GlobalThenContext,
+}
+
+/// What the bindings say of a kind of SMMU. What the hardware says is the driver's business.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// A name for messages.
+    pub name: &'static str,
+    /// The `compatible` texts; one of them anywhere in the list makes a node this kind.
+    pub compatible: &'static [&'static str],
+    /// How many bits a stream ID, and a mask, can have.
+    pub stream_bits: u32,
+    /// Whether a specifier can have a second cell, the mask, and the node a `stream-match-mask`.
+    pub masks: bool,
+    /// How it lists its interrupts.
+    pub interrupts: InterruptStyle,
+}
+
+impl Kind {
+    /// Whether stream ID or mask `value` fits.
+    pub const fn fits(&self, value: u32) -> bool {
+        self.stream_bits >= 32 || value >> self.stream_bits == 0
+    }
+}
+
+/// All kinds. A node that matches several, by a list from specific to general, is the first of them here.
+pub static KINDS: [Kind; 3] = [
+    Kind {
+        name: "SMMUv3",
+        compatible: &["arm,smmu-v3", "arm,mmu-600", "arm,mmu-700"],
+        stream_bits: 32,
+        masks: false,
+        interrupts: InterruptStyle::ByName,
+    },
+    Kind {
+        name: "SMMUv2",
+        compatible: &[
+            "arm,smmu-v2",
+            "arm,mmu-500",
+            "cavium,smmu-v2",
+            "marvell,ap806-smmu-500",
+            "nvidia,smmu-500",
+            "qcom,adreno-smmu",
+            "qcom,smmu-500",
+            "qcom,smmu-v2",
+        ],
+        stream_bits: 16,
+        masks: true,
+        interrupts: InterruptStyle::GlobalThenContext,
+    },
+    Kind {
+        name: "SMMUv1",
+        compatible: &["arm,smmu-v1", "arm,mmu-400", "arm,mmu-401"],
+        stream_bits: 16,
+        masks: true,
+        interrupts: InterruptStyle::GlobalThenContext,
+    },
+];
