@@ -80,31 +80,16 @@ pub trait SmmuDriver: Sized + Send + 'static {
 /// ```
 #[macro_export]
 macro_rules! component {
-    (driver: $driver:ty, name: $name:expr, version: $version:expr, compatible: $compatible:expr,
-     table_memory: $table_memory:expr $(, abi_version: $abi_version:expr)? $(,)?) => {
-        /// What the core reads before it maps anything.
-        #[used]
-        #[unsafe(link_section = ".note.portcullis")]
-        static MANIFEST: $crate::driver_abi::ManifestNote = {
-            let [major, minor, patch] = $version;
-            #[allow(unused_mut, unused_assignments)]
-            let mut abi_version = $crate::driver_abi::ABI_VERSION;
-            $(abi_version = $abi_version;)?
-            $crate::driver_abi::ManifestNote::new($crate::driver_abi::Manifest {
-                abi_version,
-                version: [major, minor, patch, 0],
-                table_memory: $table_memory,
-                name: $crate::driver_abi::packed($name),
-                compatible: $crate::driver_abi::packed($compatible),
-            })
-        };
+    (driver: $driver:ty, $($manifest:tt)*) => {
+        $crate::manifest! { $($manifest)* }
+        $crate::panic_handler! {}
 
         static COMPONENT: $crate::Component<$driver> = $crate::Component::new();
 
         /// The entry point: [`driver_abi::Entry`].
         ///
         /// # Safety
-        /// `host` and `ops` point to the core's services and to space for the operations.
+        /// `host` and `ops` are null or point to such structures, for as long as the call lasts.
         #[unsafe(no_mangle)]
         unsafe extern "C" fn component_entry(
             host: *const $crate::driver_abi::HostServices,
@@ -113,7 +98,43 @@ macro_rules! component {
             // SAFETY: the core's promise is handed on.
             unsafe { $crate::enter::<$driver>(host, ops) }
         }
+    };
+}
 
+/// Makes the manifest of a component, which has to stand in the binary itself: see [`component!`].
+#[macro_export]
+macro_rules! manifest {
+    (name: $name:expr, version: $version:expr, compatible: $compatible:expr, table_memory: $table_memory:expr $(,)?) => {
+        $crate::manifest! {
+            name: $name,
+            version: $version,
+            compatible: $compatible,
+            table_memory: $table_memory,
+            abi_version: $crate::driver_abi::ABI_VERSION,
+        }
+    };
+    (name: $name:expr, version: $version:expr, compatible: $compatible:expr, table_memory: $table_memory:expr,
+     abi_version: $abi_version:expr $(,)?) => {
+        /// What the core reads before it maps anything.
+        #[used]
+        #[unsafe(link_section = ".note.portcullis")]
+        static MANIFEST: $crate::driver_abi::ManifestNote = {
+            let [major, minor, patch] = $version;
+            $crate::driver_abi::ManifestNote::new($crate::driver_abi::Manifest {
+                abi_version: $abi_version,
+                version: [major, minor, patch, 0],
+                table_memory: $table_memory,
+                name: $crate::driver_abi::packed($name),
+                compatible: $crate::driver_abi::packed($compatible),
+            })
+        };
+    };
+}
+
+/// Makes the panic handler of a component: see [`component!`].
+#[macro_export]
+macro_rules! panic_handler {
+    () => {
         #[cfg(target_os = "none")]
         #[panic_handler]
         fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
