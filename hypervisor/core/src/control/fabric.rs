@@ -1,0 +1,112 @@
+//! PCI: every function found, quiet, and with addresses.
+
+use crate::arch::mmu;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use devicetree::{GicInterrupt, NodeId, PciSpace, ReadError, Tree};
+use mmio::Region;
+use pci::{Bdf, BusRange, Ecam, Fabric, Function, Space, Window, assign, enumerate};
+use topology::PciFunction;
+
+/// A host bridge and what is behind it.
+#[derive(Debug)]
+pub struct HostBridge {
+    /// Its node.
+    pub node: NodeId,
+    /// Its segment.
+    pub segment: u16,
+    /// Access to configuration space.
+    pub config: Ecam<Region>,
+    /// The functions behind it.
+    pub fabric: Fabric,
+    windows: Vec<Window>,
+}
+
+/// Why a host bridge cannot be used. What is behind it then stays as firmware left it, and is given to nobody.
+#[derive(Debug, thiserror::Error)]
+enum BridgeError {
+    #[error(transparent)]
+    Tree(#[from] ReadError),
+    #[error(transparent)]
+    Map(#[from] mmu::MapError),
+}
+
+/// Walks every generic host bridge of the tree: bus mastering and interrupts off, addresses assigned.
+pub fn discover(tree: &Tree) -> Vec<HostBridge> {
+    let mut bridges = Vec::new();
+    for node in tree.compatible(&["pci-host-ecam-generic"]).filter(|node| node.is_enabled()) {
+        match HostBridge::open(tree, node.id(), bridges.len()) {
+            Ok(bridge) => bridges.push(bridge),
+            Err(error) => log::error!(target: "pci", "{}: not used: {error}", node.path()),
+        }
+    }
+    for bridge in &bridges {
+        let mastering = bridge.fabric.functions.iter().filter(|function| function.found_mastering).count();
+        log::info!(target: "pci", "{}: {} functions, bus mastering off ({mastering} had it on)",
+            tree.path(bridge.node), bridge.fabric.functions.len());
+    }
+    bridges
+}
+
+impl HostBridge {
+    fn open(tree: &Tree, node: NodeId, ordinal: usize) -> Result<HostBridge, BridgeError> {
+        let host = tree.node(node);
+        let (first, last) = host.pci_bus_range()?;
+        let ecam = host.reg(0)?;
+        let segment = host.u32("linux,pci-domain")?.and_then(|domain| u16::try_from(domain).ok());
+        let windows = host.pci_windows()?.iter().filter_map(window).collect();
+        let config = Ecam::new(mmu::map_device(ecam.address(), ecam.size())?, first);
+        let mut fabric = enumerate(&config, BusRange { first, last });
+        let mut bridge = HostBridge {
+            node,
+            segment: segment.unwrap_or(u16::try_from(ordinal).unwrap_or(u16::MAX)),
+            windows,
+            fabric: Fabric::default(),
+            config,
+        };
+        let assigned = assign(&bridge.config, &mut fabric, &bridge.windows);
+        bridge.fabric = fabric;
+        for bdf in &assigned.unplaced {
+            log::warn!(target: "pci", "{bdf}: its BARs do not fit the host bridge's windows; it decodes nothing");
+        }
+        Ok(bridge)
+    }
+
+    /// The functions as the stream graph wants them.
+    pub fn masters(&self) -> impl Iterator<Item = PciFunction> + '_ {
+        self.fabric.functions.iter().map(|function| PciFunction {
+            host_bridge: self.node,
+            segment: self.segment,
+            bus: function.bdf.bus(),
+            device: function.bdf.device(),
+            function: function.bdf.function(),
+            requester_ids: function.requester_ids.clone(),
+        })
+    }
+
+    /// The CPU's addresses of a function's memory BARs: index, address, size.
+    pub fn memory_bars(&self, function: &Function) -> Vec<(u8, u64, u64)> {
+        let cpu = |bar: &pci::Bar| {
+            let mut windows = self.windows.iter().filter(|window| window.space != Space::Io);
+            windows.find_map(|window| window.to_cpu(bar.address, bar.size)).map(|cpu| (bar.index, cpu, bar.size))
+        };
+        function.bars.iter().filter(|bar| bar.space != Space::Io).filter_map(cpu).collect()
+    }
+
+    /// Where the function's INTx goes, if it has a pin and the tree says where that goes.
+    pub fn interrupt(&self, tree: &Tree, bdf: Bdf) -> Result<Option<GicInterrupt>, String> {
+        let Some((device, pin)) = self.fabric.pin_at_root(bdf) else { return Ok(None) };
+        let host = tree.node(self.node);
+        let root_bus = self.fabric.roots.first().copied().unwrap_or_default();
+        host.pci_gic_interrupt(root_bus, device, 0, pin as u8).map(Some).map_err(|error| error.to_string())
+    }
+}
+
+fn window(window: &devicetree::PciWindow) -> Option<Window> {
+    let space = match window.space {
+        PciSpace::Config | PciSpace::Io => return None,
+        PciSpace::Memory32 => Space::Memory32,
+        PciSpace::Memory64 => Space::Memory64,
+    };
+    Some(Window { space, pci: window.bus_address, cpu: window.cpu.address(), size: window.cpu.size() })
+}

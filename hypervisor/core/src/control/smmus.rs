@@ -1,0 +1,158 @@
+//! The board's SMMUs: shut before anything else may run, and remembered for the driver that comes later.
+
+use crate::arch::{gic, mmu, percpu::PerCpu, timer::Now};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use devicetree::{AddressRange, GicInterrupt};
+use driver_abi::{InterruptLine, SmmuInfo};
+use mmio::Region;
+use smmu_gate::{Found, V3Report, shut_v3};
+use stage2::WalkerLimits;
+use topology::{Graph, Line, Smmu};
+
+/// The `compatible` of the SMMUs that the gate can shut.
+const SMMU_V3: &str = "SMMUv3";
+
+/// An SMMU of the board.
+#[derive(Debug)]
+pub struct Unit {
+    /// Its device path.
+    pub path: String,
+    /// Its `compatible` strings.
+    pub compatible: Vec<String>,
+    /// Its interrupts, with what they mean to a driver.
+    pub interrupts: Vec<(GicInterrupt, InterruptLine)>,
+    /// What the gate found, or why there is no shutting it.
+    pub gate: Result<V3Report, String>,
+    frame: AddressRange,
+    second_frame: Option<AddressRange>,
+    coherent: bool,
+    registers: Option<Region>,
+}
+
+/// Shuts every SMMU of the graph, and prints a line for each. On the boot CPU, before any other CPU, bus master or
+/// guest runs.
+pub fn shut_all(graph: &Graph) -> Vec<Unit> {
+    let units: Vec<Unit> = graph.smmus().iter().map(Unit::shut).collect();
+    for unit in &units {
+        unit.announce();
+    }
+    units
+}
+
+impl Unit {
+    fn shut(smmu: &Smmu) -> Unit {
+        let mut unit = Unit {
+            path: smmu.path.clone(),
+            compatible: smmu.compatible.clone(),
+            interrupts: smmu.interrupts.iter().filter_map(|found| Some((found.interrupt, line(found.line)?))).collect(),
+            gate: Err(String::new()),
+            frame: smmu.frames.first().copied().unwrap_or_default(),
+            second_frame: smmu.frames.get(1).copied(),
+            coherent: smmu.coherent,
+            registers: None,
+        };
+        unit.gate = unit.first_shut(smmu);
+        unit
+    }
+
+    fn first_shut(&mut self, smmu: &Smmu) -> Result<V3Report, String> {
+        if let Some(by) = &smmu.disabled_by {
+            return Err(format!("it is disabled by the status of {by}, and left alone"));
+        }
+        if smmu.kind.name != SMMU_V3 {
+            return Err(format!("the core has no gate for {}", smmu.kind.name));
+        }
+        let registers =
+            mmu::map_device(self.frame.address(), self.frame.size()).map_err(|error| error.to_string())?;
+        let report = gate(&registers)?;
+        self.registers = Some(registers);
+        if !(report.features.stage2 && report.features.aarch64_tables && report.features.little_endian) {
+            return Err("it cannot translate stage 2 with AArch64 tables; it is shut and stays shut".to_string());
+        }
+        Ok(report)
+    }
+
+    /// Shuts the SMMU again, after its driver failed. Whatever the driver left there, nothing gets through after it.
+    pub fn shut_again(&self) -> Result<(), String> {
+        let registers = self.registers.as_ref().ok_or("it was never shut")?;
+        shut_v3(registers, &Now).map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    /// What its table walker can do, for the geometry of stage 2; nothing if the SMMU cannot be used.
+    pub fn walker_limits(&self) -> Option<WalkerLimits<'_>> {
+        let features = self.gate.as_ref().ok()?.features;
+        Some(WalkerLimits::smmu(&self.path, features.output_bits, features.granule_4k))
+    }
+
+    /// What a driver is told of it; `max_stream` is the highest stream ID that any master emits here.
+    pub fn info(&self, max_stream: u32) -> SmmuInfo {
+        SmmuInfo {
+            base: self.frame.address(),
+            size: self.frame.size(),
+            second_base: self.second_frame.map_or(0, |frame| frame.address()),
+            max_stream,
+            coherent: self.coherent.into(),
+            quirks: 0,
+            reserved: 0,
+        }
+    }
+
+    /// Lets its interrupts come to `cpu`. Only once a driver is there to handle them.
+    pub fn enable_interrupts(&self, cpu: &PerCpu) -> Result<(), gic::GicError> {
+        for (interrupt, _) in &self.interrupts {
+            gic::set_trigger(interrupt.intid, interrupt.trigger)?;
+            gic::route(interrupt.intid, cpu)?;
+            gic::enable(interrupt.intid)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps its interrupts away again.
+    pub fn disable_interrupts(&self) -> Result<(), gic::GicError> {
+        self.interrupts.iter().try_for_each(|(interrupt, _)| gic::disable(interrupt.intid))
+    }
+
+    fn announce(&self) {
+        match &self.gate {
+            Ok(report) => {
+                let features = &report.features;
+                log::info!(target: "smmu",
+                    "{}: SMMUv{}.{}, stage 2, {}-bit addresses, {}-bit stream IDs, no driver: gate shut (firmware left it {})",
+                    self.path, features.major, features.minor, features.output_bits, features.stream_bits,
+                    match report.found {
+                        Found::Open => "open",
+                        Found::Shut => "shut",
+                        Found::Translating => "translating",
+                    });
+            }
+            Err(why) => log::error!(target: "smmu", "{}: unusable: {why}", self.path),
+        }
+    }
+}
+
+#[cfg(not(feature = "sabotage-skip-gate"))]
+fn gate(registers: &Region) -> Result<V3Report, String> {
+    shut_v3(registers, &Now).map_err(|error| error.to_string())
+}
+
+/// What a core without a gate does: it looks, and leaves the SMMU as firmware did. For the test which shows that the
+/// gate is what blocks.
+#[cfg(feature = "sabotage-skip-gate")]
+fn gate(registers: &Region) -> Result<V3Report, String> {
+    log::warn!(target: "smmu", "SABOTAGE: this test build skips the gate; devices can reach all memory");
+    Ok(V3Report { features: smmu_gate::Features::read(registers), found: Found::Open })
+}
+
+/// What a line means to a driver; those that no driver of ours listens to are left off.
+fn line(line: Line) -> Option<InterruptLine> {
+    match line {
+        Line::EventQueue => Some(InterruptLine::EVENT_QUEUE),
+        Line::GlobalError => Some(InterruptLine::GLOBAL_ERROR),
+        Line::Combined => Some(InterruptLine::COMBINED),
+        Line::Global(_) => Some(InterruptLine::GLOBAL_FAULT),
+        Line::Context(_) => Some(InterruptLine::CONTEXT_FAULT),
+        Line::PageRequests | Line::CommandSync => None,
+    }
+}
