@@ -27,14 +27,17 @@ pub enum BootError {
     #[error("the boot loader passed no device tree: x0 is {0:#x}, not a multiple of 8 in memory")]
     NoTree(PhysicalAddress),
     /// The blob is damaged.
-    #[error("device tree at {0:#x}: {1}")]
+    #[error("{1} (blob at {0:#x})")]
     Gate(PhysicalAddress, GateError),
     /// The blob cannot be read.
-    #[error("device tree at {0:#x}: {1}")]
+    #[error("{1} (blob at {0:#x})")]
     Tree(PhysicalAddress, TreeError),
     /// Something that the core needs is missing from the tree, or malformed.
     #[error("device tree: {0}")]
     Read(#[from] ReadError),
+    /// The boot loader says that the bundle is where no memory is.
+    #[error("device tree: /chosen: the bundle at {:#x}..{:#x} does not lie in memory", .0.address(), .0.end())]
+    BundleOutsideMemory(AddressRange),
     /// Something cannot be mapped.
     #[error(transparent)]
     Map(#[from] MapError),
@@ -52,9 +55,13 @@ pub fn bring_up(device_tree: PhysicalAddress) -> Result<Machine, BootError> {
     let (tree, blob_range) = read_tree(device_tree)?;
     find_psci(&tree);
     find_console(&tree);
+    announce(&tree)?;
     let bundle_range = tree.chosen().initrd()?;
     let memory = find_memory(&tree, blob_range, bundle_range)?;
     let bundle = match bundle_range {
+        Some(range) if !memory.holds(&(range.address()..range.end())) => {
+            return Err(BootError::BundleOutsideMemory(range));
+        }
         Some(range) => Some(mmu::map_boot_data(physical(&range))?),
         None => None,
     };
@@ -64,20 +71,40 @@ pub fn bring_up(device_tree: PhysicalAddress) -> Result<Machine, BootError> {
     gic::init_cpu()?;
     percpu::this().set_online();
     smp::start_all(&tree)?;
-    Ok(Machine { tree, bundle })
+    let machine = Machine { tree, bundle };
+    describe(&machine);
+    Ok(machine)
 }
 
 /// Prints the line that a run begins with.
-pub fn announce(machine: &Machine) {
-    let image = image::whole();
-    let (ram, free) = memory::ram_usage();
-    log::info!(target: "",
+fn announce(tree: &Tree) -> Result<(), ReadError> {
+    log::info!(
+        target: "",
         "portcullis {} at EL2, {} CPUs, image {} KiB at {:#x}",
-        env!("CARGO_PKG_VERSION"), percpu::online().count(), (image::file_size()) >> 10, image.start);
-    log::info!(target: "memory",
-        "{} MiB, {} MiB of it for guests; {}-bit physical addresses; tree of {} nodes; bundle of {} KiB",
-        ram >> 20, free >> 20, cpu::physical_address_bits(), machine.tree.blob().node_count(),
-        machine.bundle.map_or(0, <[u8]>::len) >> 10);
+        env!("CARGO_PKG_VERSION"),
+        tree.cpus()?.len(),
+        image::file_size() >> 10,
+        image::whole().start
+    );
+    Ok(())
+}
+
+/// Prints what the machine has.
+fn describe(machine: &Machine) {
+    let (ram, free) = memory::ram_usage();
+    log::info!(
+        target: "memory",
+        "{} MiB, {} MiB of it free for guests, {}-bit addresses",
+        ram >> 20,
+        free >> 20,
+        cpu::physical_address_bits()
+    );
+    log::info!(target: "cpu", "{} running", percpu::online().count());
+    let (nodes, bundle) = (
+        machine.tree.blob().node_count(),
+        machine.bundle.map_or(0, <[u8]>::len),
+    );
+    log::info!(target: "boot", "device tree of {nodes} nodes, bundle of {} KiB", bundle >> 10);
 }
 
 /// Says why the core cannot run, on whatever console there is, and ends the run.

@@ -61,10 +61,19 @@ impl Log for ConsoleLog {
     fn flush(&self) {}
 }
 
+/// What every module's path begins with.
+fn module_path_root() -> &'static str {
+    module_path!().split("::").next().unwrap_or_default()
+}
+
 /// Prints a line of the core; `subject` is one word saying what it is about, or nothing.
 fn core_line(subject: &str, text: fmt::Arguments<'_>) {
     // `log` fills in the module's path where a call names no target.
-    let subject = if subject.contains("::") { "core" } else { subject };
+    let subject = if subject.starts_with(module_path_root()) {
+        "core"
+    } else {
+        subject
+    };
     let now_us = timer::now_us();
     let (seconds, fraction) = (now_us / 1_000_000, now_us % 1_000_000);
     if let Some(uart) = UART.lock().as_mut() {

@@ -31,10 +31,7 @@ extern "C" fn rust_main(device_tree: PhysicalAddress) -> ! {
     cpu::init_traps();
     memory::init_heap();
     match boot::bring_up(device_tree) {
-        Ok(machine) => {
-            boot::announce(&machine);
-            psci::power_off()
-        }
+        Ok(_machine) => psci::power_off(),
         Err(error) => boot::fail(&error),
     }
 }

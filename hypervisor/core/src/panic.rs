@@ -22,11 +22,11 @@ pub fn report(text: fmt::Arguments<'_>) -> ! {
 fn panic(info: &PanicInfo<'_>) -> ! {
     match info.location() {
         Some(place) => report(format_args!(
-            "PANIC at {}:{}: {}\n",
+            "PANIC at {}:{}: {}",
             place.file(),
             place.line(),
             info.message()
         )),
-        None => report(format_args!("PANIC: {}\n", info.message())),
+        None => report(format_args!("PANIC: {}", info.message())),
     }
 }

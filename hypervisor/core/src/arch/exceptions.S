@@ -16,7 +16,6 @@
 // A fault is final, so SP_EL0 may hold x0 meanwhile; the stack may be the cause, so it is not touched.
 .macro fault_vector from
     .balign 128
-    msr     spsel, #1
     msr     sp_el0, x0
     mrs     x0, tpidr_el2
     str     x1, [x0, #{fault} + 8]

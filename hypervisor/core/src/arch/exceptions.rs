@@ -51,52 +51,66 @@ extern "C" fn core_fault(per_cpu: &PerCpu, from: u64) -> ! {
     }
     // SAFETY: the exception entry of this CPU has written it, and runs no more: a second fault stops above.
     let frame = unsafe { &*per_cpu.fault.get() };
-    let (syndrome, fault_address) = (ESR_EL2.get(), FAR_EL2.get());
-    let (return_address, state) = (ELR_EL2.get(), SPSR_EL2.get());
+    let syndrome = ESR_EL2.get();
     crate::panic::report(format_args!(
-        "PANIC: {} on CPU {}: {}\n  at   {:#018x} {}\n  far  {:#018x} {}\n  esr  {:#010x}  spsr {:#010x}  sp {:#018x} {}\n{}",
+        "PANIC: {} on CPU {}: {}\n  at   {}{}\n  sp   {}\n  esr  {:#010x}, spsr {:#010x}\n{}",
         describe_vector(from),
         per_cpu.index(),
         Syndrome(syndrome),
-        return_address,
-        Place(return_address),
-        fault_address,
-        Place(fault_address),
-        syndrome,
-        state,
-        frame.sp,
+        Place(ELR_EL2.get()),
+        FaultAddress {
+            syndrome,
+            address: FAR_EL2.get()
+        },
         Place(frame.sp),
+        syndrome,
+        SPSR_EL2.get(),
         Registers(frame),
     ))
+}
+
+/// `FAR_EL2`, where the exception class gives it a meaning.
+struct FaultAddress {
+    syndrome: u64,
+    address: u64,
+}
+
+impl fmt::Display for FaultAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match exception_class(self.syndrome) {
+            0x20..=0x22 | 0x24 | 0x25 => write!(f, "\n  addr {}", Place(self.address)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `ESR_EL2.EC`.
+fn exception_class(syndrome: u64) -> u64 {
+    (syndrome >> 26) & 0x3f
 }
 
 struct Registers<'a>(&'a FaultFrame);
 
 impl fmt::Display for Registers<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, value) in self.0.x.iter().enumerate() {
-            let name = if index == 30 { "lr " } else { "x" };
-            if index == 30 {
-                write!(f, "  {name} {value:#018x} {}", Place(*value))?;
-            } else {
-                write!(f, "  {name}{index:<2} {value:#018x}")?;
-            }
-            if index % 4 == 3 {
-                writeln!(f)?;
-            }
+        for (index, value) in self.0.x.iter().enumerate().take(30) {
+            let end = if index % 4 == 3 || index == 29 { "\n" } else { "" };
+            write!(f, "  x{index:<2} {value:#018x}{end}")?;
         }
-        Ok(())
+        let link = self.0.x.last().copied().unwrap_or_default();
+        write!(f, "  lr   {}", Place(link))
     }
 }
 
-/// An address, by what lies there.
+/// An address, and what lies there.
 struct Place(u64);
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Ok(address) = PhysicalAddress::try_from(self.0) else {
-            return write!(f, "(no address)");
+            return write!(f, "{:#018x}", self.0);
         };
+        write!(f, "{address:#018x} ")?;
         let guards = (0..MAX_CPUS).find(|&index| percpu::guard_page(index).contains(&address));
         if let Some(index) = guards {
             return write!(
@@ -123,7 +137,7 @@ struct Syndrome(u64);
 
 impl fmt::Display for Syndrome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let class = (self.0 >> 26) & 0x3f;
+        let class = exception_class(self.0);
         match class {
             0x00 => write!(f, "undefined instruction"),
             0x07 => write!(f, "floating point, SVE or SME used"),

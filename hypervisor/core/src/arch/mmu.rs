@@ -317,12 +317,12 @@ pub fn map_device(address: u64, size: u64) -> Result<Region, MapError> {
     Ok(unsafe { Region::new(range.start, range.len()) })
 }
 
-/// Changes the rights of frames of the pool. Rights of whole pages only.
+/// Changes the rights of whole pages of the pool, for [`memory::Frames`], who owns them.
 pub fn protect(range: Range<usize>, kind: Kind) -> Result<(), MapError> {
     change_pool(range, Some(kind))
 }
 
-/// Unmaps frames of the pool, as guard pages; [`protect`] brings them back.
+/// Unmaps whole pages of the pool, for [`memory::Frames`]; [`protect`] brings them back.
 pub fn unmap(range: Range<usize>) -> Result<(), MapError> {
     change_pool(range, None)
 }

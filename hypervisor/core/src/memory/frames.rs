@@ -2,6 +2,7 @@
 
 use super::heap::is_askable;
 use super::ram::{RamError, take_for_core};
+use crate::arch::cpu;
 use crate::arch::mmu::{self, Kind, MapError};
 use buddy_system_allocator::Heap;
 use core::alloc::Layout;
@@ -50,6 +51,8 @@ pub enum FrameError {
 pub struct Frames {
     start: usize,
     layout: Layout,
+    /// Some page may not be mapped as data.
+    altered: bool,
 }
 
 impl Frames {
@@ -70,15 +73,41 @@ impl Frames {
 
     /// The content.
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: the frames are ours, initialised, and readable under every protection but `unmap`, whose caller
-        // keeps off them.
+        // SAFETY: the frames are ours and initialised; a page that was unmapped faults.
         unsafe { core::slice::from_raw_parts(ptr::with_exposed_provenance(self.start), self.size()) }
     }
 
-    /// The content, to be written. Frames that are not protected as [`Kind::Data`] at the moment fault.
+    /// The content, to be written. A page that is not [`Kind::Data`] at the moment faults.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: the frames are ours and initialised; `&mut self` says nobody else looks.
         unsafe { core::slice::from_raw_parts_mut(ptr::with_exposed_provenance_mut(self.start), self.size()) }
+    }
+}
+
+impl Frames {
+    /// Changes the rights of whole pages, given as byte offsets. What becomes [`Kind::Text`] is made visible to
+    /// instruction fetch first.
+    pub fn protect(&mut self, part: Range<usize>, kind: Kind) -> Result<(), MapError> {
+        let range = self.part(part)?;
+        self.altered = true;
+        if kind == Kind::Text {
+            cpu::publish_instructions(range.clone());
+        }
+        mmu::protect(range, kind)
+    }
+
+    /// Unmaps whole pages, given as byte offsets, so that they guard their neighbours.
+    pub fn unmap(&mut self, part: Range<usize>) -> Result<(), MapError> {
+        let range = self.part(part)?;
+        self.altered = true;
+        mmu::unmap(range)
+    }
+
+    fn part(&self, part: Range<usize>) -> Result<Range<usize>, MapError> {
+        if part.start > part.end || part.end > self.size() {
+            return Err(MapError::BadRange(part));
+        }
+        Ok(self.start + part.start..self.start + part.end)
     }
 }
 
@@ -86,7 +115,7 @@ impl Drop for Frames {
     fn drop(&mut self) {
         // The allocator writes into free frames, and so will the next owner. A block that cannot be made writable
         // again is lost rather than dangerous.
-        if mmu::protect(self.range(), Kind::Data).is_err() {
+        if self.altered && mmu::protect(self.range(), Kind::Data).is_err() {
             log::error!(target: "memory", "frames at {:#x} cannot be given back", self.start);
             return;
         }

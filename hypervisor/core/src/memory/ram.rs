@@ -75,6 +75,13 @@ impl Ram {
         }
     }
 
+    /// Whether all of the range is RAM.
+    pub fn holds(&self, range: &Range<u64>) -> bool {
+        self.all
+            .iter()
+            .any(|piece| piece.start <= range.start && range.end <= piece.end)
+    }
+
     /// Takes whatever of `range` is still free; what it touches is widened to whole pages.
     pub fn exclude(&mut self, range: Range<u64>, holder: &'static str) {
         let range =
