@@ -155,6 +155,7 @@ pub fn allocate_frames(size: usize, align: usize) -> Result<Frames, FrameError> 
     Ok(Frames {
         start: block.as_ptr().expose_provenance(),
         layout,
+        altered: false,
     })
 }
 
