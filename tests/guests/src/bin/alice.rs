@@ -1,0 +1,198 @@
+//! alice: a guest that does honest DMA, keeps a secret, and watches whether anybody touches her memory.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+/// On the host there is nothing to run.
+#[cfg(not(target_os = "none"))]
+fn main() {}
+
+#[cfg(target_os = "none")]
+mod program {
+    use core::fmt;
+    use guests::clock::Instant;
+    use guests::edu::{Completion, Direction, Edu, Transfer};
+    use guests::ram::{Page, pattern, secret};
+    use guests::{Machine, hypervisor, println};
+
+    guests::entry!(run);
+
+    const PAGE: u64 = 4096;
+    /// Offsets in RAM of the pages that hold the secret.
+    const SECRETS: [u64; 2] = [0, 0x10_0000];
+    /// Offset in RAM of the page that firmware's last DMA aims at (tests/stage0).
+    const FIRMWARE: u64 = 0x18_0000;
+    /// Offsets in RAM of the DMA buffers.
+    const SENT: u64 = 0x20_0000;
+    const RECEIVED: u64 = 0x20_1000;
+    /// Between two rounds.
+    const PAUSE_US: u64 = 100_000;
+    /// Between two reports.
+    const REPORT_US: u64 = 1_000_000;
+
+    fn run(machine: Machine) {
+        println!(
+            "alice: up, memory {:#x}-{:#x}",
+            machine.memory.start,
+            machine.memory.end - 1
+        );
+        let Some(mut alice) = Alice::new(&machine) else {
+            println!("alice: her memory is too small");
+            return;
+        };
+        alice.report_firmware_page();
+        alice.secrets.iter().for_each(|page| page.fill(secret));
+        alice.find_device();
+        let mut reported = None;
+        loop {
+            alice.round();
+            if reported.is_none_or(|last: Instant| last.elapsed_us() >= REPORT_US) {
+                println!("canary: {}", alice.canary());
+                reported = Some(Instant::now());
+            }
+            if hypervisor::peers_running() == 0 {
+                break;
+            }
+            machine.interrupts.sleep_us(PAUSE_US);
+        }
+        println!("canary: {}", alice.canary());
+        println!(
+            "memory {}",
+            if alice.canary() == Canary::Intact {
+                "unchanged"
+            } else {
+                "CHANGED"
+            }
+        );
+    }
+
+    struct Alice<'m> {
+        machine: &'m Machine,
+        secrets: [Page; 2],
+        firmware: Page,
+        sent: Page,
+        received: Page,
+        /// Her device and its interrupt.
+        device: Option<(Edu, u32)>,
+        rounds: u64,
+        /// What the last round's DMA brought was equal.
+        dma_is_good: bool,
+    }
+
+    impl<'m> Alice<'m> {
+        fn new(machine: &'m Machine) -> Option<Alice<'m>> {
+            let [first, second] = SECRETS;
+            Some(Alice {
+                machine,
+                secrets: [machine.page(first, PAGE)?, machine.page(second, PAGE)?],
+                firmware: machine.page(FIRMWARE, PAGE)?,
+                sent: machine.page(SENT, PAGE)?,
+                received: machine.page(RECEIVED, PAGE)?,
+                device: None,
+                rounds: 0,
+                dma_is_good: true,
+            })
+        }
+
+        /// The hypervisor hands memory over zeroed; anything else was written since.
+        fn report_firmware_page(&self) {
+            match self.firmware.differs(self.firmware.words(), |_| 0) {
+                None => println!("firmware DMA page: untouched"),
+                Some(word) => {
+                    let marker =
+                        [self.firmware.read(word), self.firmware.read(word + 1)].map(u64::to_le_bytes);
+                    println!(
+                        "firmware DMA page: OVERWRITTEN by {}",
+                        marker.as_flattened().escape_ascii()
+                    );
+                }
+            }
+        }
+
+        fn find_device(&mut self) {
+            if self.machine.bootargs.split(' ').any(|word| word == "victim-only") {
+                return;
+            }
+            let Some(pci) = self.machine.pci else {
+                println!("alice: no PCI");
+                return;
+            };
+            let Some(edu) = pci.functions().find_map(|function| Edu::open(&pci, function)) else {
+                println!("alice: no edu device");
+                return;
+            };
+            let Some(line) = self.machine.interrupt_of(edu.function()) else {
+                println!("alice: no interrupt for {}", edu.function());
+                return;
+            };
+            self.machine.interrupts.enable(line);
+            self.device = Some((edu, line));
+        }
+
+        /// Sends a page to the device and gets it back elsewhere. The first result is printed, and any that differs
+        /// from the one before.
+        fn round(&mut self) {
+            let Some((edu, line)) = self.device else { return };
+            self.rounds += 1;
+            let value = |word| pattern(self.rounds, word);
+            self.sent.fill(value);
+            self.received.fill(|_| 0);
+            let out = Transfer {
+                direction: Direction::FromMemory,
+                memory: self.sent.address(),
+                window: 0,
+                size: PAGE,
+            };
+            let back = Transfer {
+                direction: Direction::ToMemory,
+                memory: self.received.address(),
+                ..out
+            };
+            let ends = [out, back].map(|way| edu.transfer_by_interrupt(&self.machine.interrupts, line, way));
+            let difference = self.received.differs(self.received.words(), value);
+            let good = difference.is_none();
+            if self.rounds == 1 || good != self.dma_is_good {
+                let at = self.sent.address();
+                match difference {
+                    None => println!("dma out and back, {PAGE} bytes at {at:#x}: equal"),
+                    Some(word) => {
+                        println!(
+                            "dma out and back, {PAGE} bytes at {at:#x}: DIFFERENT at offset {:#x}",
+                            word * 8
+                        );
+                    }
+                }
+                match ends {
+                    [Completion::Interrupt, Completion::Interrupt] => {
+                        println!("dma completion by interrupt {line}")
+                    }
+                    [_, Completion::None] | [Completion::None, _] => println!("dma completion: none"),
+                    _ => println!("dma completion by polling, no interrupt {line}"),
+                }
+            }
+            self.dma_is_good = good;
+        }
+
+        fn canary(&self) -> Canary {
+            let changed = self.secrets.iter().find_map(|page| {
+                let word = page.differs(page.words(), secret)?;
+                Some(page.address() + word as u64 * 8)
+            });
+            changed.map_or(Canary::Intact, |address| Canary::Changed { address })
+        }
+    }
+
+    /// What became of the secret pages.
+    #[derive(PartialEq, Eq)]
+    enum Canary {
+        Intact,
+        Changed { address: u64 },
+    }
+
+    impl fmt::Display for Canary {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            match self {
+                Canary::Intact => write!(f, "intact"),
+                Canary::Changed { address } => write!(f, "CHANGED at {address:#x}"),
+            }
+        }
+    }
+}

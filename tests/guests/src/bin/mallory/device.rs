@@ -1,0 +1,158 @@
+//! What mallory makes her device do.
+
+use guests::Machine;
+use guests::edu::{BUFFER_SIZE, Direction, Edu, Transfer};
+use guests::interrupts::Interrupts;
+use guests::ram::{Page, pattern};
+
+/// Halves of the words that stand for "nothing came": what is in a buffer before.
+const EMPTY: u64 = 0xeeee_eeee_eeee_eeee;
+const FILLER: u64 = 0xf1f1_f1f1_f1f1_f1f1;
+/// The device's buffer has two halves: one only ever holds what goes out, one what comes in. So what comes in
+/// is never an old write of hers, even if her device goes live between two transfers.
+const OUT_WINDOW: u64 = 0;
+const IN_WINDOW: u64 = BUFFER_SIZE / 2;
+/// Bytes of a plain transfer.
+pub(crate) const SIZE: u64 = 64;
+/// Bytes of her own memory that the straddling write ends in.
+pub(crate) const STRADDLE: u64 = BUFFER_SIZE / 2;
+
+const PAGE: u64 = 4096;
+
+/// Pages of her memory.
+pub(crate) struct Buffers {
+    out: Page,
+    filler: Page,
+    back: Page,
+    /// The page she gives back.
+    pub(crate) given: Page,
+    /// The end of her memory.
+    pub(crate) tail: Page,
+}
+
+impl Buffers {
+    /// `None` if her memory is too small for them.
+    pub(crate) fn new(machine: &Machine) -> Option<Buffers> {
+        let size = machine.memory.end - machine.memory.start;
+        Some(Buffers {
+            out: machine.page(0x20_0000, PAGE)?,
+            filler: machine.page(0x20_1000, PAGE)?,
+            back: machine.page(0x20_2000, PAGE)?,
+            given: machine.page(0x40_0000, PAGE)?,
+            tail: machine.page(size.checked_sub(STRADDLE)?, STRADDLE)?,
+        })
+    }
+}
+
+/// A device under her control.
+pub(crate) struct Attacker<'a> {
+    edu: Edu,
+    interrupts: &'a Interrupts,
+    pub(crate) buffers: &'a Buffers,
+    /// Makes every pattern a new one.
+    seed: u64,
+}
+
+impl<'a> Attacker<'a> {
+    pub(crate) fn new(edu: Edu, interrupts: &'a Interrupts, buffers: &'a Buffers) -> Attacker<'a> {
+        buffers.filler.fill(|_| FILLER);
+        Attacker {
+            edu,
+            interrupts,
+            buffers,
+            seed: edu.bar(),
+        }
+    }
+
+    /// A pattern that was never used.
+    pub(crate) fn new_pattern(&mut self) -> impl Fn(usize) -> u64 + Copy + use<> {
+        self.seed += 1;
+        let seed = self.seed;
+        move |word| pattern(seed, word)
+    }
+
+    /// Whether her device can move data from her memory to her memory.
+    pub(crate) fn moves_own_data(&mut self) -> bool {
+        let value = self.new_pattern();
+        self.buffers.back.fill(|_| EMPTY);
+        self.write(self.buffers.back.address(), SIZE, value);
+        self.buffers.back.differs(SIZE as usize / 8, value).is_none()
+    }
+
+    /// Lets the device write `size` bytes of `value` at `target`, through its outgoing window.
+    pub(crate) fn write(&self, target: u64, size: u64, value: impl Fn(usize) -> u64) {
+        self.buffers.out.fill(value);
+        self.transfer(
+            Direction::FromMemory,
+            self.buffers.out.address(),
+            OUT_WINDOW,
+            size,
+        );
+        self.transfer(Direction::ToMemory, target, OUT_WINDOW, size);
+    }
+
+    /// Lets the device read `size` bytes at `target`, and fetches what it got.
+    pub(crate) fn read(&self, target: u64, size: u64) -> Brought<'a> {
+        self.buffers.back.fill(|_| EMPTY);
+        self.transfer(
+            Direction::FromMemory,
+            self.buffers.filler.address(),
+            IN_WINDOW,
+            size,
+        );
+        self.transfer(Direction::FromMemory, target, IN_WINDOW, size);
+        self.transfer(Direction::ToMemory, self.buffers.back.address(), IN_WINDOW, size);
+        Brought {
+            page: &self.buffers.back,
+            halves: size as usize / 4,
+        }
+    }
+
+    fn transfer(&self, direction: Direction, memory: u64, window: u64, size: u64) {
+        // A blocked transfer completes like any other: what it did shows in memory only.
+        self.edu.transfer(
+            self.interrupts,
+            Transfer {
+                direction,
+                memory,
+                window,
+                size,
+            },
+        );
+    }
+}
+
+/// What a read brought, as 32-bit words.
+pub(crate) struct Brought<'a> {
+    page: &'a Page,
+    halves: usize,
+}
+
+impl Brought<'_> {
+    fn halves(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.halves).map(|number| half(self.page.read(number / 2), number))
+    }
+
+    /// The first word that is neither zero nor what was in the buffers before.
+    pub(crate) fn anything(&self) -> Option<u32> {
+        let nothing = [0, half(EMPTY, 0), half(FILLER, 0)];
+        self.halves().find(|word| !nothing.contains(word))
+    }
+
+    /// Whether a word came that is the same as that of `expected` at its place.
+    pub(crate) fn any_of(&self, expected: impl Fn(usize) -> u64) -> bool {
+        self.halves()
+            .enumerate()
+            .any(|(number, word)| word == half(expected(number / 2), number))
+    }
+}
+
+/// The 32-bit half of a word that has the given number: the even ones come first in memory.
+fn half(word: u64, number: usize) -> u32 {
+    let shifted = if number.is_multiple_of(2) {
+        word
+    } else {
+        word >> 32
+    };
+    (shifted & u64::from(u32::MAX)) as u32
+}

@@ -1,0 +1,16 @@
+//! mallory: a guest that attacks with her devices, before the SMMU's driver is there, while it binds, and after.
+//!
+//! The lines she prints are judged by `cargo xtask run`. Bootargs name her targets: `alice`, `core`, `uart`,
+//! `alice-bar`, `unmapped`, each a physical address as `NAME=0x...`.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(target_os = "none")]
+mod attacks;
+#[cfg(target_os = "none")]
+mod device;
+#[cfg(target_os = "none")]
+mod program;
+
+/// On the host there is nothing to run.
+#[cfg(not(target_os = "none"))]
+fn main() {}

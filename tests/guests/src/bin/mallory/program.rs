@@ -1,0 +1,135 @@
+//! The order of events.
+
+use crate::attacks::{Attacks, Phase, Targets};
+use crate::device::{Attacker, Buffers};
+use guests::clock::{Instant, Seconds};
+use guests::edu::Edu;
+use guests::interrupts::Interrupts;
+use guests::pci::{Function, Pci};
+use guests::{Machine, println, probe_read32};
+
+guests::entry!(run);
+
+/// The device that is absent until it is live.
+const LATE: Function = Function::new(2);
+/// The device that she has from the start.
+const EARLY: Function = Function::new(3);
+/// Phase `during` begins then: the SMMU's driver is loaded at 2 s.
+const DURING_US: u64 = 1_200_000;
+/// What has not come by then does not come.
+const NEVER_US: u64 = 6_000_000;
+/// How long the second device may become live after the first.
+const LATE_US: u64 = 500_000;
+const POLL_US: u64 = 10_000;
+/// Bytes of an edu's BAR. The hypervisor assigns BARs one behind the other, by rising slot.
+const BAR_SIZE: u64 = 1 << 20;
+
+fn run(machine: Machine) {
+    println!(
+        "mallory: up, memory {:#x}-{:#x}",
+        machine.memory.start,
+        machine.memory.end - 1
+    );
+    if let Err(missing) = attack(&machine) {
+        println!("mallory: {missing}");
+    }
+}
+
+fn attack(machine: &Machine) -> Result<(), &'static str> {
+    let start = Instant::now();
+    let pci = machine.pci.ok_or("no PCI")?;
+    let early = Edu::open(&pci, EARLY).ok_or("her device 00:03.0 is absent")?;
+    let buffers = Buffers::new(machine).ok_or("her memory is too small")?;
+    let targets = Targets::from_bootargs(machine).ok_or("bootargs lack a target")?;
+    let interrupts = &machine.interrupts;
+
+    let mut late = LateDevice {
+        pci,
+        start,
+        edu: None,
+    };
+    late.look();
+    if late.edu.is_none() {
+        println!("device {LATE}: absent");
+        match probe_read32(early.bar().wrapping_sub(BAR_SIZE)) {
+            None => println!("cpu read of absent device's BAR: abort"),
+            Some(word) => println!("cpu read of absent device's BAR: SUCCEEDED ({word:#x})"),
+        }
+    }
+
+    let mut attacker = Attacker::new(early, interrupts, &buffers);
+    println!(
+        "device {EARLY}: present, DMA {}",
+        if attacker.moves_own_data() {
+            "works"
+        } else {
+            "blocked"
+        }
+    );
+    let mut attacks = Attacks::new(targets);
+    let attempt = attacks.attempt_on_alice(&mut attacker);
+    attacks.report_on_alice("", Phase::Before, attempt);
+
+    interrupts.sleep_us(DURING_US.saturating_sub(start.elapsed_us()));
+    let mut attempt = attacks.attempt_on_alice(&mut attacker);
+    let phase = loop {
+        late.look();
+        if attacker.moves_own_data() {
+            break Phase::After;
+        }
+        if start.elapsed_us() >= NEVER_US {
+            break Phase::Never;
+        }
+        attempt = attempt.or(attacks.attempt_on_alice(&mut attacker));
+    };
+    attacks.report_on_alice("", Phase::During, attempt);
+    match phase {
+        Phase::Never => println!("device {EARLY}: DMA never worked"),
+        _ => println!("device {EARLY}: DMA works after {}", Seconds(start.elapsed_us())),
+    }
+    attacks.all(&mut attacker, phase);
+
+    if let Some(edu) = late.wait(interrupts) {
+        let mut attacker = Attacker::new(edu, interrupts, &buffers);
+        let attempt = attacks.attempt_on_alice(&mut attacker);
+        attacks.report_on_alice("-late", phase, attempt);
+    } else {
+        println!("device {LATE}: never present");
+    }
+    attacks.summary();
+    Ok(())
+}
+
+/// The device that may appear.
+struct LateDevice {
+    pci: Pci,
+    start: Instant,
+    edu: Option<Edu>,
+}
+
+impl LateDevice {
+    /// Looks whether it is there; says so once.
+    fn look(&mut self) {
+        if self.edu.is_none() {
+            self.edu = Edu::open(&self.pci, LATE);
+            if self.edu.is_some() {
+                println!(
+                    "device {LATE}: present after {}",
+                    Seconds(self.start.elapsed_us())
+                );
+            }
+        }
+    }
+
+    /// The device, if it comes soon.
+    fn wait(&mut self, interrupts: &Interrupts) -> Option<Edu> {
+        let begin = Instant::now();
+        loop {
+            self.look();
+            if self.edu.is_some() || begin.elapsed_us() >= LATE_US {
+                return self.edu;
+            }
+            interrupts.sleep_us(POLL_US);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The GICv3 as the guest machine has it, and waiting (Arm IHI 0069).
+//!
+//! PSTATE.I stays set. A pending interrupt ends `WFI` all the same (DDI 0487 D1.6), and is then acknowledged by
+//! reading `ICC_IAR1_EL1`.
+
+use crate::clock::Instant;
+use crate::registers::Registers;
+use aarch64_cpu::asm::{barrier, wfi};
+use aarch64_cpu::registers::{CNTV_CTL_EL0, CNTV_CVAL_EL0, MPIDR_EL1};
+use core::arch::asm;
+use tock_registers::interfaces::{Readable, Writeable};
+
+/// The virtual timer's interrupt.
+const TIMER: u32 = 27;
+/// INTIDs from here on mean that nothing is pending.
+const SPECIAL: u32 = 1020;
+/// SPIs begin here; below are the CPU's own interrupts, which its redistributor holds.
+const FIRST_SPI: u32 = 32;
+const LOWEST_PRIORITY: u64 = 0xff;
+const PRIORITY: u8 = 0xa0;
+
+/// Distributor and redistributor registers (IHI 0069 12.9, 12.11). The second frame of a redistributor holds
+/// the registers of SGIs and PPIs at the offsets that the distributor has for SPIs.
+const CTLR: u64 = 0x0000;
+const WAKER: u64 = 0x0014;
+const IGROUPR: u64 = 0x0080;
+const ISENABLER: u64 = 0x0100;
+const IPRIORITYR: u64 = 0x0400;
+const IROUTER: u64 = 0x6000;
+const SGI_FRAME: u64 = 0x1_0000;
+/// GICD_CTLR with one security state or seen from the non-secure side: ARE and EnableGrp1.
+const CTLR_ARE: u32 = 1 << 4;
+const CTLR_ENABLE_GROUP1: u32 = 1 << 1;
+/// GICR_WAKER.
+const PROCESSOR_SLEEP: u32 = 1 << 1;
+const CHILDREN_ASLEEP: u32 = 1 << 2;
+/// How often a register is looked at for a change that takes no time on any machine.
+const PATIENCE: u32 = 100_000;
+/// Affinity fields of MPIDR_EL1, which are those of GICD_IROUTER.
+const AFFINITY: u64 = 0xff_00ff_ffff;
+
+macro_rules! write_register {
+    ($name:literal, $value:expr) => {
+        // SAFETY: a register of the GIC's CPU interface; only this program's interrupts depend on it.
+        unsafe { asm!(concat!("msr ", $name, ", {}"), in(reg) $value, options(nostack, nomem)) }
+    };
+}
+
+/// The GIC, with this CPU ready to take interrupts.
+#[derive(Debug, Clone, Copy)]
+pub struct Interrupts {
+    distributor: Registers,
+    own: Registers,
+}
+
+impl Interrupts {
+    /// Enables the GIC with its distributor and this CPU's redistributor at the given addresses.
+    ///
+    /// # Safety
+    /// They are there.
+    pub(crate) unsafe fn enable_gic(distributor: u64, redistributor: u64) -> Interrupts {
+        // SAFETY: the caller's promise.
+        let distributor = unsafe { Registers::new(distributor) };
+        // SAFETY: the caller's promise.
+        let redistributor = unsafe { Registers::new(redistributor) };
+        // SAFETY: it belongs to the redistributor.
+        let own = unsafe { Registers::new(redistributor.base() + SGI_FRAME) };
+
+        distributor.write32(CTLR, CTLR_ARE | CTLR_ENABLE_GROUP1);
+        redistributor.write32(WAKER, redistributor.read32(WAKER) & !PROCESSOR_SLEEP);
+        for _ in 0..PATIENCE {
+            if redistributor.read32(WAKER) & CHILDREN_ASLEEP == 0 {
+                break;
+            }
+        }
+        // ICC_SRE_EL1.SRE, ICC_PMR_EL1, ICC_IGRPEN1_EL1 (IHI 0069 12.2).
+        write_register!("ICC_SRE_EL1", 1_u64);
+        barrier::isb(barrier::SY);
+        write_register!("ICC_PMR_EL1", LOWEST_PRIORITY);
+        write_register!("ICC_IGRPEN1_EL1", 1_u64);
+        barrier::isb(barrier::SY);
+
+        let interrupts = Interrupts { distributor, own };
+        interrupts.enable(TIMER);
+        interrupts
+    }
+
+    /// Lets interrupt `id` come to this CPU.
+    pub fn enable(&self, id: u32) {
+        let frame = if id < FIRST_SPI {
+            self.own
+        } else {
+            self.distributor
+        };
+        let (word, bit) = (u64::from(id / 32) * 4, 1 << (id % 32));
+        frame.write32(IGROUPR + word, frame.read32(IGROUPR + word) | bit);
+        frame.write8(IPRIORITYR + u64::from(id), PRIORITY);
+        if id >= FIRST_SPI {
+            frame.write64(IROUTER + u64::from(id) * 8, MPIDR_EL1.get() & AFFINITY);
+        }
+        frame.write32(ISENABLER + word, bit);
+    }
+
+    /// Waits for an interrupt until `deadline`. The one that came is active until [`finish`](Self::finish).
+    pub fn wait(&self, deadline: Instant) -> Option<u32> {
+        loop {
+            CNTV_CVAL_EL0.set(deadline.ticks());
+            CNTV_CTL_EL0.write(CNTV_CTL_EL0::ENABLE::SET);
+            barrier::isb(barrier::SY);
+            let id = acknowledge();
+            if id < SPECIAL {
+                stop_timer();
+                if id != TIMER {
+                    return Some(id);
+                }
+                self.finish(id);
+            }
+            if Instant::now() >= deadline {
+                stop_timer();
+                return None;
+            }
+            if id >= SPECIAL {
+                wfi();
+            }
+        }
+    }
+
+    /// Ends the handling of interrupt `id`: its cause must be gone.
+    pub fn finish(&self, id: u32) {
+        barrier::dsb(barrier::SY);
+        write_register!("ICC_EOIR1_EL1", u64::from(id));
+        barrier::isb(barrier::SY);
+    }
+
+    /// Does nothing for a while; interrupts that come are dropped.
+    pub fn sleep_us(&self, us: u64) {
+        let deadline = Instant::now().after_us(us);
+        while let Some(id) = self.wait(deadline) {
+            self.finish(id);
+        }
+    }
+}
+
+fn stop_timer() {
+    CNTV_CTL_EL0.set(0);
+    barrier::isb(barrier::SY);
+}
+
+fn acknowledge() -> u32 {
+    let id: u64;
+    // SAFETY: it marks an interrupt as active; the caller handles it.
+    unsafe { asm!("mrs {}, ICC_IAR1_EL1", out(reg) id, options(nostack, nomem)) };
+    barrier::dsb(barrier::SY);
+    u32::try_from(id & 0xff_ffff).unwrap_or(SPECIAL)
+}
