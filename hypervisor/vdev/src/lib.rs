@@ -1,2 +1,24 @@
+//! A guest's virtual machine, as state machines without hardware.
+//!
+//! Everything that a guest reads or writes and that is not plain memory ends here: the core decodes the exit, asks
+//! one of these, and carries out what they return. They hold no pointers, touch no registers and take any value a
+//! guest may come up with.
+//!
+//! - [`vgic`]: GICv3 distributor and redistributors, list registers, SGIs;
+//! - [`pl011`]: the console;
+//! - [`ecam`]: PCI configuration space that shows the guest's own functions;
+//! - [`psci`]: firmware calls and hypercalls;
+//! - [`layout`]: where the guest finds all that, and [`device_tree()`]: how it is told.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod device_tree;
+pub mod ecam;
+pub mod layout;
+pub mod pl011;
+pub mod psci;
+pub mod vgic;
+
+pub use device_tree::{Error as DeviceTreeError, Machine, Pci, device_tree};

@@ -1,0 +1,402 @@
+//! The device tree that a guest is given.
+//!
+//! Bindings: Devicetree Specification v0.4, and of Linux' `Documentation/devicetree/bindings`:
+//! `interrupt-controller/arm,gic-v3.yaml`, `timer/arm,arch_timer.yaml`, `arm/psci.yaml`, `serial/pl011.yaml`,
+//! `pci/host-generic-pci.yaml`.
+
+use crate::layout::{self, Layout};
+use crate::{pl011, vgic};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use pci::{Bdf, Pin, Space, Window};
+use vm_fdt::FdtWriter;
+
+/// What a guest's machine consists of, apart from what every guest has.
+#[derive(Debug, Clone, Copy)]
+pub struct Machine<'a> {
+    /// The vCPUs' affinities, in the form of MPIDR_EL1; the first one boots.
+    pub affinities: &'a [u64],
+    /// RAM: guest physical address and size of each bank.
+    pub memory: &'a [(u64, u64)],
+    /// The command line.
+    pub bootargs: &'a str,
+    /// Guest physical address and size of an initial RAM disk.
+    pub initrd: Option<(u64, u64)>,
+    /// PCI, when the guest has functions.
+    pub pci: Option<Pci<'a>>,
+    /// Random bytes for the guest; without them a Linux guest's random numbers are slow to start.
+    pub seed: Option<&'a [u8; 32]>,
+}
+
+/// A guest's PCI host bridge.
+#[derive(Debug, Clone, Copy)]
+pub struct Pci<'a> {
+    /// The highest bus number; the lowest is zero.
+    pub last_bus: u8,
+    /// What the bridge decodes, with guest physical addresses for `cpu`. I/O windows are left out.
+    pub windows: &'a [Window],
+    /// The SPI of each function's INTx pin: place in the guest's segment, pin, INTID.
+    pub interrupts: &'a [(Bdf, Pin, u32)],
+}
+
+/// The device tree cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("the guest's device tree cannot be written: {0}")]
+pub struct Error(vm_fdt::Error);
+
+impl From<vm_fdt::Error> for Error {
+    fn from(error: vm_fdt::Error) -> Error {
+        Error(error)
+    }
+}
+
+const GIC: u32 = 1;
+const CLOCK: u32 = 2;
+/// Interrupt specifiers of the GIC: type, number, trigger (level, active high).
+const SPI: u32 = 0;
+const PPI: u32 = 1;
+const LEVEL_HIGH: u32 = 4;
+/// The UART's reference clock. Any value serves; without one Linux' driver stays silent.
+const UART_CLOCK_HZ: u32 = 24_000_000;
+
+/// Writes the blob for `machine`.
+///
+/// # Errors
+/// A string with a NUL in it, or a tree beyond 4 GiB.
+pub fn device_tree(machine: &Machine<'_>) -> Result<Vec<u8>, Error> {
+    let ecam_size = machine.pci.map_or(0, |pci| (u64::from(pci.last_bus) + 1) << 20);
+    let layout = Layout {
+        vcpus: machine.affinities.len(),
+        ecam_size,
+    };
+    let mut fdt = FdtWriter::new()?;
+    let root = fdt.begin_node("")?;
+    fdt.property_string("compatible", "portcullis,guest-1")?;
+    fdt.property_string("model", "Portcullis guest")?;
+    fdt.property_u32("#address-cells", 2)?;
+    fdt.property_u32("#size-cells", 2)?;
+    fdt.property_u32("interrupt-parent", GIC)?;
+    chosen(&mut fdt, machine)?;
+    memory(&mut fdt, machine)?;
+    cpus(&mut fdt, machine)?;
+    firmware(&mut fdt)?;
+    timer(&mut fdt)?;
+    interrupt_controller(&mut fdt, &layout)?;
+    uart(&mut fdt)?;
+    if let Some(pci) = &machine.pci {
+        host_bridge(&mut fdt, pci, ecam_size)?;
+    }
+    fdt.end_node(root)?;
+    Ok(fdt.finish()?)
+}
+
+fn chosen(fdt: &mut FdtWriter, machine: &Machine<'_>) -> Result<(), Error> {
+    let node = fdt.begin_node("chosen")?;
+    fdt.property_string("bootargs", machine.bootargs)?;
+    fdt.property_string("stdout-path", &format!("/pl011@{:x}", layout::UART))?;
+    if let Some((start, size)) = machine.initrd {
+        fdt.property_u64("linux,initrd-start", start)?;
+        fdt.property_u64("linux,initrd-end", start.saturating_add(size))?;
+    }
+    if machine.pci.is_some() {
+        // BARs cannot be moved, so that nobody need try.
+        fdt.property_u32("linux,pci-probe-only", 1)?;
+    }
+    if let Some(seed) = machine.seed {
+        let (kaslr, rng) = seed.split_at(8);
+        fdt.property("kaslr-seed", kaslr)?;
+        fdt.property("rng-seed", rng)?;
+    }
+    Ok(fdt.end_node(node)?)
+}
+
+fn memory(fdt: &mut FdtWriter, machine: &Machine<'_>) -> Result<(), Error> {
+    let Some((first, _)) = machine.memory.first() else {
+        return Ok(());
+    };
+    let node = fdt.begin_node(&format!("memory@{first:x}"))?;
+    fdt.property_string("device_type", "memory")?;
+    let reg: Vec<u64> = machine
+        .memory
+        .iter()
+        .flat_map(|(start, size)| [*start, *size])
+        .collect();
+    fdt.property_array_u64("reg", &reg)?;
+    Ok(fdt.end_node(node)?)
+}
+
+fn cpus(fdt: &mut FdtWriter, machine: &Machine<'_>) -> Result<(), Error> {
+    let cpus = fdt.begin_node("cpus")?;
+    fdt.property_u32("#address-cells", 2)?;
+    fdt.property_u32("#size-cells", 0)?;
+    for affinity in machine.affinities {
+        let cpu = fdt.begin_node(&format!("cpu@{affinity:x}"))?;
+        fdt.property_string("device_type", "cpu")?;
+        fdt.property_string("compatible", "arm,armv8")?;
+        fdt.property_u64("reg", *affinity)?;
+        fdt.property_string("enable-method", "psci")?;
+        fdt.end_node(cpu)?;
+    }
+    Ok(fdt.end_node(cpus)?)
+}
+
+fn firmware(fdt: &mut FdtWriter) -> Result<(), Error> {
+    let psci = fdt.begin_node("psci")?;
+    fdt.property_string_list("compatible", strings(["arm,psci-1.0", "arm,psci-0.2"]))?;
+    fdt.property_string("method", "hvc")?;
+    Ok(fdt.end_node(psci)?)
+}
+
+fn timer(fdt: &mut FdtWriter) -> Result<(), Error> {
+    let timer = fdt.begin_node("timer")?;
+    fdt.property_string("compatible", "arm,armv8-timer")?;
+    // Secure, physical, virtual, hypervisor: the binding's order. Only the virtual one is the guest's.
+    let interrupts = [29, 30, layout::TIMER_INTERRUPT, 26].map(|intid| [PPI, intid - 16, LEVEL_HIGH]);
+    fdt.property_array_u32("interrupts", interrupts.as_flattened())?;
+    fdt.property_null("always-on")?;
+    Ok(fdt.end_node(timer)?)
+}
+
+fn interrupt_controller(fdt: &mut FdtWriter, layout: &Layout) -> Result<(), Error> {
+    let gic = fdt.begin_node(&format!("interrupt-controller@{:x}", layout::DISTRIBUTOR))?;
+    fdt.property_string("compatible", "arm,gic-v3")?;
+    fdt.property_null("interrupt-controller")?;
+    fdt.property_u32("#interrupt-cells", 3)?;
+    // Without it an `interrupt-map` cannot name this controller.
+    fdt.property_u32("#address-cells", 2)?;
+    fdt.property_u32("#size-cells", 2)?;
+    let windows = layout.windows().into_iter();
+    let own = windows.filter(|(device, ..)| {
+        matches!(
+            device,
+            layout::Device::Distributor | layout::Device::Redistributors
+        )
+    });
+    let reg: Vec<u64> = own.flat_map(|(_, start, size)| [start, size]).collect();
+    fdt.property_array_u64("reg", &reg)?;
+    fdt.property_phandle(GIC)?;
+    Ok(fdt.end_node(gic)?)
+}
+
+fn uart(fdt: &mut FdtWriter) -> Result<(), Error> {
+    let clock = fdt.begin_node("clock-uart")?;
+    fdt.property_string("compatible", "fixed-clock")?;
+    fdt.property_u32("#clock-cells", 0)?;
+    fdt.property_u32("clock-frequency", UART_CLOCK_HZ)?;
+    fdt.property_phandle(CLOCK)?;
+    fdt.end_node(clock)?;
+
+    let uart = fdt.begin_node(&format!("pl011@{:x}", layout::UART))?;
+    fdt.property_string_list("compatible", strings(["arm,pl011", "arm,primecell"]))?;
+    fdt.property_array_u64("reg", &[layout::UART, pl011::SIZE])?;
+    fdt.property_array_u32(
+        "interrupts",
+        &[SPI, layout::UART_INTERRUPT - vgic::PRIVATE, LEVEL_HIGH],
+    )?;
+    fdt.property_array_u32("clocks", &[CLOCK, CLOCK])?;
+    fdt.property_string_list("clock-names", strings(["uartclk", "apb_pclk"]))?;
+    Ok(fdt.end_node(uart)?)
+}
+
+fn host_bridge(fdt: &mut FdtWriter, pci: &Pci<'_>, ecam_size: u64) -> Result<(), Error> {
+    let node = fdt.begin_node(&format!("pcie@{:x}", layout::ECAM))?;
+    fdt.property_string("compatible", "pci-host-ecam-generic")?;
+    fdt.property_string("device_type", "pci")?;
+    fdt.property_u32("linux,pci-domain", 0)?;
+    fdt.property_array_u64("reg", &[layout::ECAM, ecam_size])?;
+    fdt.property_array_u32("bus-range", &[0, u32::from(pci.last_bus)])?;
+    fdt.property_u32("#address-cells", 3)?;
+    fdt.property_u32("#size-cells", 2)?;
+    fdt.property_u32("#interrupt-cells", 1)?;
+    fdt.property_null("dma-coherent")?;
+    let windows = pci.windows.iter().filter(|window| window.space != Space::Io);
+    let ranges: Vec<u32> = windows.flat_map(range).collect();
+    fdt.property_array_u32("ranges", &ranges)?;
+    let map: Vec<u32> = pci.interrupts.iter().flat_map(interrupt).collect();
+    fdt.property_array_u32("interrupt-map", &map)?;
+    // Bus, device and function, and the pin, decide.
+    fdt.property_array_u32("interrupt-map-mask", &[0xffff00, 0, 0, 7])?;
+    Ok(fdt.end_node(node)?)
+}
+
+/// One entry of `ranges`: PCI address (its first cell says which space), CPU address, size.
+fn range(window: &Window) -> [u32; 7] {
+    let space = match window.space {
+        Space::Io => 0x0100_0000,
+        Space::Memory32 => 0x0200_0000,
+        Space::Memory64 => 0x0300_0000,
+    };
+    let [pci_high, pci_low] = cells(window.pci);
+    let [cpu_high, cpu_low] = cells(window.cpu);
+    let [size_high, size_low] = cells(window.size);
+    [space, pci_high, pci_low, cpu_high, cpu_low, size_high, size_low]
+}
+
+/// One entry of `interrupt-map`: function, pin, controller with its address, specifier.
+fn interrupt((bdf, pin, intid): &(Bdf, Pin, u32)) -> [u32; 10] {
+    let function = u32::from(bdf.requester_id()) << 8;
+    let spi = intid.saturating_sub(vgic::PRIVATE);
+    [function, 0, 0, *pin as u32, GIC, 0, 0, SPI, spi, LEVEL_HIGH]
+}
+
+/// High and low half.
+fn cells(value: u64) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h] = value.to_be_bytes();
+    [u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])]
+}
+
+fn strings<const N: usize>(list: [&str; N]) -> Vec<String> {
+    list.map(String::from).to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use devicetree::{Blob, Tree};
+
+    const WINDOWS: [Window; 3] = [
+        Window {
+            space: Space::Io,
+            pci: 0,
+            cpu: 0x3eff_0000,
+            size: 0x1_0000,
+        },
+        Window {
+            space: Space::Memory32,
+            pci: 0x1000_0000,
+            cpu: 0x1000_0000,
+            size: 0x2eff_0000,
+        },
+        Window {
+            space: Space::Memory64,
+            pci: 0x80_0000_0000,
+            cpu: 0x80_0000_0000,
+            size: 0x80_0000_0000,
+        },
+    ];
+
+    fn tree(machine: &Machine<'_>) -> Tree {
+        Tree::new(Blob::new(&device_tree(machine).unwrap()).unwrap()).unwrap()
+    }
+
+    fn small() -> Machine<'static> {
+        Machine {
+            affinities: &[0, 0x1_0000_0001],
+            memory: &[(0x4000_0000, 32 << 20), (0x1_0000_0000, 1 << 30)],
+            bootargs: "console=ttyAMA0",
+            initrd: None,
+            pci: None,
+            seed: None,
+        }
+    }
+
+    #[test]
+    fn our_own_reader_finds_the_machine() {
+        let tree = tree(&small());
+        let cpus: Vec<u64> = tree
+            .find("/cpus")
+            .unwrap()
+            .children()
+            .map(|cpu| cpu.u64("reg").unwrap().unwrap())
+            .collect();
+        assert_eq!(cpus, [0, 0x1_0000_0001]);
+        let memory: Vec<_> = tree
+            .memory_ranges()
+            .unwrap()
+            .iter()
+            .map(|range| (range.address(), range.size()))
+            .collect();
+        assert_eq!(memory, small().memory);
+        assert_eq!(tree.chosen().bootargs().unwrap(), Some("console=ttyAMA0"));
+        let (uart, _) = tree.chosen().stdout().unwrap();
+        assert!(uart.is_compatible(&["arm,pl011"]));
+        assert_eq!(uart.reg(0).unwrap().address(), layout::UART);
+        assert_eq!(uart.gic_interrupts().unwrap()[0].intid, layout::UART_INTERRUPT);
+        let timer: Vec<u32> = tree
+            .find("/timer")
+            .unwrap()
+            .gic_interrupts()
+            .unwrap()
+            .iter()
+            .map(|i| i.intid)
+            .collect();
+        assert_eq!(timer, [29, 30, 27, 26]);
+        let gic = tree.compatible(&["arm,gic-v3"]).next().unwrap();
+        let regs: Vec<_> = gic
+            .regs()
+            .unwrap()
+            .iter()
+            .map(|range| (range.address(), range.size()))
+            .collect();
+        assert_eq!(regs, [(0x0800_0000, 0x1_0000), (0x080a_0000, 0x4_0000)]);
+        assert_eq!(tree.find("/psci").unwrap().text("method").unwrap(), Some("hvc"));
+        assert!(tree.compatible(&["pci-host-ecam-generic"]).next().is_none());
+    }
+
+    #[test]
+    fn the_host_bridge_leads_to_windows_and_interrupts() {
+        let (one, two) = (Bdf::new(0, 1, 0).unwrap(), Bdf::new(0, 2, 0).unwrap());
+        let interrupts = [(one, Pin::A, 36), (two, Pin::B, 37)];
+        let pci = Pci {
+            last_bus: 0,
+            windows: &WINDOWS,
+            interrupts: &interrupts,
+        };
+        let tree = tree(&Machine {
+            pci: Some(pci),
+            ..small()
+        });
+        let bridge = tree.compatible(&["pci-host-ecam-generic"]).next().unwrap();
+        let reg = bridge.reg(0).unwrap();
+        assert_eq!((reg.address(), reg.size()), (layout::ECAM, 1 << 20));
+        assert_eq!(bridge.pci_bus_range().unwrap(), (0, 0));
+        let windows: Vec<_> = bridge
+            .pci_windows()
+            .unwrap()
+            .iter()
+            .map(|w| (w.bus_address, w.cpu.address(), w.cpu.size()))
+            .collect();
+        assert_eq!(
+            windows,
+            WINDOWS[1..]
+                .iter()
+                .map(|w| (w.pci, w.cpu, w.size))
+                .collect::<Vec<_>>()
+        );
+        let spi = |bdf: Bdf, pin: Pin| {
+            bridge
+                .pci_gic_interrupt(bdf.bus(), bdf.device(), bdf.function(), pin as u8)
+                .unwrap()
+                .intid
+        };
+        assert_eq!(spi(one, Pin::A), 36);
+        assert_eq!(spi(two, Pin::B), 37);
+    }
+
+    #[test]
+    fn seeds_and_initrd_are_told() {
+        let seed: [u8; 32] = core::array::from_fn(|index| u8::try_from(index).unwrap());
+        let tree = tree(&Machine {
+            initrd: Some((0x4800_0000, 0x1000)),
+            seed: Some(&seed),
+            ..small()
+        });
+        let initrd = tree.chosen().initrd().unwrap().unwrap();
+        assert_eq!((initrd.address(), initrd.size()), (0x4800_0000, 0x1000));
+        let chosen = tree.find("/chosen").unwrap();
+        assert_eq!(chosen.property("kaslr-seed").unwrap().bytes(), &seed[..8]);
+        assert_eq!(chosen.property("rng-seed").unwrap().bytes(), &seed[8..]);
+    }
+
+    #[test]
+    fn a_command_line_with_a_nul_is_refused() {
+        assert!(
+            device_tree(&Machine {
+                bootargs: "a\0b",
+                ..small()
+            })
+            .is_err()
+        );
+    }
+}
