@@ -23,6 +23,18 @@ mod pci;
 mod property;
 mod tree;
 
+#[cfg(test)]
+#[path = "../../../tests/dts/blob.rs"]
+mod blob;
+#[cfg(test)]
+#[path = "../../../tests/dts/fixtures.rs"]
+mod fixtures;
+#[cfg(test)]
+#[path = "../../../tests/dts/source.rs"]
+mod source;
+#[cfg(test)]
+mod tests;
+
 pub use address::AddressRange;
 pub use error::{PhandleError, Problem, ReadError};
 pub use gate::{Blob, Block, GateError, MAX_DEPTH, MAX_NAME, MAX_NODES, MAX_SIZE};

@@ -263,10 +263,9 @@ fn reservations(fdt: &Fdt<'_>) -> Vec<AddressRange> {
     let entries = fdt
         .memory_reservations()
         .map(|entry| (entry.address() as u64, entry.size() as u64));
-    entries
-        .filter(|&(_, size)| size != 0)
-        .filter_map(|(address, size)| AddressRange::new(address, size.min(u64::MAX - address)))
-        .collect()
+    let ranges =
+        entries.filter_map(|(address, size)| AddressRange::new(address, size.min(u64::MAX - address)));
+    ranges.filter(|range| !range.is_empty()).collect()
 }
 
 /// The index while it is built.
