@@ -1,7 +1,7 @@
 //! From the device tree to a machine: what the boot loader handed over, checked and put to use.
 
 use crate::arch::mmu::{self, MapError};
-use crate::arch::{PhysicalAddress, cpu, gic, image, percpu, psci, smp};
+use crate::arch::{PhysicalAddress, cpu, gic, image, native, percpu, psci, smp};
 use crate::console;
 use crate::memory::{self, FrameError, Ram};
 use core::ops::Range;
@@ -62,7 +62,7 @@ pub fn bring_up(device_tree: PhysicalAddress) -> Result<Machine, BootError> {
         Some(range) if !memory.holds(&(range.address()..range.end())) => {
             return Err(BootError::BundleOutsideMemory(range));
         }
-        Some(range) => Some(mmu::map_boot_data(physical(&range))?),
+        Some(range) => Some(mmu::map_boot_data(native(range.address())..native(range.end()))?),
         None => None,
     };
     memory.install();
@@ -117,11 +117,6 @@ pub fn fail(error: &BootError) -> ! {
     log::error!(target: "boot", "{error}");
     log::info!(target: "boot", "the core stops here");
     psci::power_off()
-}
-
-/// The addresses of a range from the tree. The core is 64-bit: nothing is lost.
-fn physical(range: &AddressRange) -> Range<PhysicalAddress> {
-    range.address() as PhysicalAddress..range.end() as PhysicalAddress
 }
 
 fn read_tree(address: PhysicalAddress) -> Result<(Tree, Range<PhysicalAddress>), BootError> {

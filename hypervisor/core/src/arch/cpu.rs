@@ -3,7 +3,8 @@
 use aarch64_cpu::asm;
 use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::{
-    CNTHCTL_EL2, CNTVOFF_EL2, CPTR_EL2, HCR_EL2, ID_AA64MMFR0_EL1, MIDR_EL1, MPIDR_EL1, VMPIDR_EL2, VTTBR_EL2,
+    CNTHCTL_EL2, CNTVOFF_EL2, CPTR_EL2, HCR_EL2, HDFGRTR_EL2, HDFGWTR_EL2, HFGITR_EL2, HFGRTR_EL2,
+    HFGWTR_EL2, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, MIDR_EL1, MPIDR_EL1, VMPIDR_EL2, VTTBR_EL2,
 };
 use core::ops::Range;
 use tock_registers::interfaces::{Readable, Writeable};
@@ -36,7 +37,26 @@ pub fn init_traps() {
             options(nomem, nostack, preserves_flags)
         );
     }
+    open_fine_grained_traps();
     barrier::isb(barrier::SY);
+}
+
+/// Firmware may have left traps of newer extensions on, or enables that only a hypervisor with a plan for them sets.
+fn open_fine_grained_traps() {
+    /// Fields of ID_AA64MMFR0_EL1 and ID_AA64MMFR1_EL1 (DDI 0487 D23.2.74 and D23.2.75).
+    const FGT: u32 = 56;
+    const HCX: u32 = 40;
+    if (ID_AA64MMFR0_EL1.get() >> FGT) & 0xf != 0 {
+        HFGRTR_EL2.set(0);
+        HFGWTR_EL2.set(0);
+        HFGITR_EL2.set(0);
+        HDFGRTR_EL2.set(0);
+        HDFGWTR_EL2.set(0);
+    }
+    if (ID_AA64MMFR1_EL1.get() >> HCX) & 0xf != 0 {
+        // SAFETY: HCRX_EL2 = 0 is its reset value: extensions it guards stay off for EL1.
+        unsafe { core::arch::asm!("msr s3_4_c1_c2_2, xzr", options(nomem, nostack, preserves_flags)) };
+    }
 }
 
 /// Bits of physical address this CPU can form, at most 48 (DDI 0487, ID_AA64MMFR0_EL1.PARange).

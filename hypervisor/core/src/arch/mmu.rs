@@ -5,8 +5,8 @@
 //!
 //! All CPUs share the tables. A change invalidates TLBs in the inner shareable domain before it returns.
 
-use super::image;
 use super::percpu::{self, MAX_CPUS};
+use super::{image, native, native_range};
 use crate::memory;
 use aarch64_cpu::registers::{MAIR_EL2, TCR_EL2};
 use aarch64_paging::Mapping;
@@ -300,7 +300,8 @@ pub fn map_boot_data(range: Range<usize>) -> Result<&'static [u8], MapError> {
 
 /// Maps device registers for good. The same window, or a part of it, may be asked for again.
 pub fn map_device(address: u64, size: u64) -> Result<Region, MapError> {
-    let range = (address as usize)..(address as usize).saturating_add(size as usize);
+    let start = native(address);
+    let range = start..start.saturating_add(native(size));
     let whole = pages(range.clone())?;
     let memory = whole.start as u64..whole.end as u64;
     let image = image::whole();
@@ -348,7 +349,7 @@ fn change_pool(range: Range<usize>, kind: Option<Kind>) -> Result<(), MapError> 
 ///
 /// The range is whole pages that were taken from RAM for a guest ([`memory::take_guest`]); no guest that runs may own it.
 pub fn with_mapped<R>(range: Range<u64>, work: impl FnOnce(&mut [u8]) -> R) -> Result<R, MapError> {
-    let window = range.start as usize..range.end as usize;
+    let window = native_range(&range);
     if !memory::is_guest(&range) {
         return Err(MapError::NotMemory(window));
     }

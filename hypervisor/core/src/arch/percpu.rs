@@ -1,6 +1,7 @@
 //! What each CPU has for itself: a structure behind `TPIDR_EL2` and its stacks.
 
 use super::exceptions::FaultFrame;
+use super::native;
 use aarch64_cpu::registers::{MPIDR_EL1, TPIDR_EL2};
 use core::cell::UnsafeCell;
 use core::mem::{MaybeUninit, offset_of};
@@ -172,7 +173,7 @@ pub fn this() -> &'static PerCpu {
     let address = TPIDR_EL2.get();
     // SAFETY: `entry.S` points TPIDR_EL2 at an element of `PER_CPU` before any Rust code runs on a CPU, and nothing
     // else writes it.
-    unsafe { &*ptr::with_exposed_provenance::<PerCpu>(address as usize) }
+    unsafe { &*ptr::with_exposed_provenance::<PerCpu>(native(address)) }
 }
 
 /// The data of the CPU with that index.

@@ -2,8 +2,8 @@
 
 use super::heap::is_askable;
 use super::ram::{RamError, take_for_core};
-use crate::arch::cpu;
 use crate::arch::mmu::{self, Kind, MapError};
+use crate::arch::{cpu, native_range};
 use buddy_system_allocator::Heap;
 use core::alloc::Layout;
 use core::ops::Range;
@@ -129,7 +129,7 @@ impl Drop for Frames {
 /// Takes the pool out of RAM and maps it. Once, after `Ram::install`.
 pub fn create_pool() -> Result<Range<usize>, FrameError> {
     let range = take_for_core(POOL_SIZE as u64, POOL_SIZE as u64)?;
-    let range = range.start as usize..range.end as usize;
+    let range = native_range(&range);
     mmu::map_pool(range.clone())?;
     let mut pool = POOL.lock();
     // SAFETY: `take_for_core` gave the range to us alone, and it is mapped as data now.

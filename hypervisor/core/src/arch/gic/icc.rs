@@ -40,7 +40,6 @@ pub(super) fn init() -> Result<(), GicError> {
 }
 
 /// ICC_IAR1_EL1.
-#[expect(clippy::cast_possible_truncation, reason = "an INTID has 24 bits")]
 pub(super) fn acknowledge() -> Option<u32> {
     let value: u64;
     // SAFETY: reading it makes the interrupt active, which is what our caller wants; memory is not touched.
