@@ -56,7 +56,7 @@ pub fn bring_up(device_tree: PhysicalAddress) -> Result<Machine, BootError> {
     find_psci(&tree);
     find_console(&tree);
     announce(&tree)?;
-    let bundle_range = tree.chosen().initrd()?;
+    let bundle_range = tree.chosen().initrd()?.filter(|range| !range.is_empty());
     let memory = find_memory(&tree, blob_range, bundle_range)?;
     let bundle = match bundle_range {
         Some(range) if !memory.holds(&(range.address()..range.end())) => {

@@ -18,6 +18,7 @@ extern crate alloc;
 )]
 mod arch;
 mod boot;
+mod component;
 mod console;
 mod memory;
 mod panic;

@@ -1,20 +1,28 @@
 //! The end of a run that went wrong: one report, then power off.
 
-use crate::arch::{gic, psci};
+use crate::arch::{cpu, gic, percpu, psci};
 use crate::console;
 use core::fmt;
 use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
-static REPORTING: AtomicBool = AtomicBool::new(false);
+const NOBODY: usize = usize::MAX;
+
+/// The number of the CPU that reports.
+static REPORTING: AtomicUsize = AtomicUsize::new(NOBODY);
 
 /// Prints a report, whoever holds the console, and ends the run. Only the first report is printed.
 pub fn report(text: fmt::Arguments<'_>) -> ! {
-    if REPORTING.swap(true, Ordering::AcqRel) {
-        crate::arch::cpu::park();
+    let own = percpu::this().index();
+    match REPORTING.compare_exchange(NOBODY, own, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => {
+            gic::stop_others();
+            console::emergency(text);
+        }
+        // The report itself went wrong; what was printed has to do.
+        Err(reporter) if reporter == own => {}
+        Err(_) => cpu::park(),
     }
-    gic::stop_others();
-    console::emergency(text);
     psci::power_off()
 }
 

@@ -1,11 +1,10 @@
 //! Faults of the core: what happened, where, with which registers; then the run ends.
 
 use super::percpu::{self, MAX_CPUS, PerCpu};
-use super::{PhysicalAddress, cpu, image};
+use super::{PhysicalAddress, image};
 use aarch64_cpu::registers::{ELR_EL2, ESR_EL2, FAR_EL2, SPSR_EL2};
 use core::fmt;
 use core::mem::offset_of;
-use core::sync::atomic::Ordering;
 use tock_registers::interfaces::Readable;
 
 core::arch::global_asm!(
@@ -45,11 +44,8 @@ fn describe_vector(from: u64) -> &'static str {
 
 /// Called by `exceptions.S` on the CPU's fault stack.
 extern "C" fn core_fault(per_cpu: &PerCpu, from: u64) -> ! {
-    if per_cpu.faulting.swap(true, Ordering::Relaxed) {
-        // The report itself faulted. Nothing is left to try that could not fault again.
-        cpu::park();
-    }
-    // SAFETY: the exception entry of this CPU has written it, and runs no more: a second fault stops above.
+    // SAFETY: the exception entry of this CPU has written it. If the report faults, the frame is overwritten, and
+    // `report` prints nothing more.
     let frame = unsafe { &*per_cpu.fault.get() };
     let syndrome = ESR_EL2.get();
     crate::panic::report(format_args!(
@@ -133,7 +129,8 @@ impl fmt::Display for Place {
 }
 
 /// `ESR_EL2`, in words (DDI 0487 D23.2.37).
-struct Syndrome(u64);
+#[derive(Debug, Clone, Copy)]
+pub struct Syndrome(pub u64);
 
 impl fmt::Display for Syndrome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

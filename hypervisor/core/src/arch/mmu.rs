@@ -282,17 +282,16 @@ pub fn map_boot_data(range: Range<usize>) -> Result<&'static [u8], MapError> {
     let mut map = MAP.lock();
     let map = map.as_mut().ok_or(MapError::NotReady)?;
     let wanted = Kind::ReadOnly.attributes();
-    for page in whole.clone().step_by(PAGE) {
-        let region = MemoryRegion::new(page, page + PAGE);
-        let suits = map.walk_range(&region, &mut |_, entry, _| {
-            let suits = !entry.is_valid() || entry.flags() - El23Attributes::TABLE_OR_PAGE == wanted;
-            if suits { Ok(()) } else { Err(()) }
-        });
-        if suits.is_err() || image::rodata().contains(&page) {
-            return Err(MapError::Occupied(whole));
-        }
+    let region = MemoryRegion::new(whole.start, whole.end);
+    let suits = map.walk_range(&region, &mut |_, entry, _| {
+        let suits = !entry.is_valid() || entry.flags() - El23Attributes::TABLE_OR_PAGE == wanted;
+        if suits { Ok(()) } else { Err(()) }
+    });
+    let image = image::whole();
+    if suits.is_err() || (whole.start < image.end && image.start < whole.end) {
+        return Err(MapError::Occupied(whole));
     }
-    change(map, whole, Some(Kind::ReadOnly), Constraints::NO_BLOCK_MAPPINGS)?;
+    change(map, whole, Some(Kind::ReadOnly), Constraints::empty())?;
     // SAFETY: the range is mapped for reading, for good. It is memory that the boot loader handed to us, which nobody
     // writes: `Ram` keeps it from everyone else.
     Ok(unsafe { core::slice::from_raw_parts(ptr::with_exposed_provenance(range.start), range.len()) })

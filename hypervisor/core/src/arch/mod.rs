@@ -14,6 +14,8 @@ pub mod timer;
 mod entry;
 mod exceptions;
 
+pub use exceptions::Syndrome;
+
 /// A physical address. The core is identity mapped: it is a virtual address of ours as well, where it is mapped.
 pub type PhysicalAddress = usize;
 

@@ -36,8 +36,6 @@ pub struct PerCpu {
     affinity: AtomicU64,
     /// It runs.
     online: AtomicBool,
-    /// This CPU is reporting a fault; another one would not come to an end.
-    pub(super) faulting: AtomicBool,
 }
 
 // SAFETY: `fault` is written by its own CPU's exception entry only, with interrupts masked; everything else is atomic.
@@ -53,7 +51,6 @@ impl PerCpu {
             index: AtomicU64::new(0),
             affinity: AtomicU64::new(0),
             online: AtomicBool::new(false),
-            faulting: AtomicBool::new(false),
         }
     }
 

@@ -75,6 +75,33 @@ pub fn disarm() {
     barrier::isb(barrier::SY);
 }
 
+/// What a CPU's hypervisor timer is set to.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    control: u64,
+    compare: u64,
+}
+
+/// What this CPU's hypervisor timer is set to.
+pub fn setting() -> Setting {
+    let compare;
+    // SAFETY: reading the compare value changes nothing.
+    unsafe {
+        core::arch::asm!("mrs {}, cnthp_cval_el2", out(reg) compare, options(nomem, nostack, preserves_flags))
+    };
+    Setting {
+        control: CNTHP_CTL_EL2.get(),
+        compare,
+    }
+}
+
+/// Sets this CPU's hypervisor timer to what it was.
+pub fn restore(setting: &Setting) {
+    set_compare(setting.compare);
+    CNTHP_CTL_EL2.set(setting.control);
+    barrier::isb(barrier::SY);
+}
+
 /// `CNTHP_CVAL_EL2`, which aarch64-cpu lacks.
 fn set_compare(value: u64) {
     // SAFETY: writing the compare value of a timer whose interrupt EL2 alone handles.
