@@ -8,7 +8,7 @@ use crate::registers::Registers;
 /// Vendor and device ID.
 const ID: u32 = 0x11e8_1234;
 /// Bytes of the device's buffer.
-pub const BUFFER_SIZE: u64 = 4096;
+pub const BUFFER_SIZE: usize = 4096;
 /// Where the device sees its own buffer.
 const BUFFER: u64 = 0x4_0000;
 /// Registers.
@@ -78,10 +78,11 @@ impl Edu {
         let bar = pci.bar0(function);
         pci.enable(function);
         // SAFETY: the host bridge says that the device's registers are there; if they are not, nothing is.
+        let registers = unsafe { Registers::new(bar) };
         Some(Edu {
             function,
             bar,
-            registers: unsafe { Registers::new(bar) },
+            registers,
         })
     }
 
@@ -145,7 +146,11 @@ impl Edu {
             window,
             size,
         } = transfer;
-        if window.checked_add(size).is_none_or(|end| end > BUFFER_SIZE) || self.is_busy() {
+        if window
+            .checked_add(size)
+            .is_none_or(|end| end > BUFFER_SIZE as u64)
+            || self.is_busy()
+        {
             return false;
         }
         let (source, destination, way) = match direction {

@@ -53,9 +53,8 @@ impl Pci {
     /// There is an ECAM at `base` that holds bus 0.
     pub(crate) unsafe fn new(base: u64) -> Pci {
         // SAFETY: the caller's promise.
-        Pci {
-            ecam: unsafe { Registers::new(base) },
-        }
+        let ecam = unsafe { Registers::new(base) };
+        Pci { ecam }
     }
 
     fn read(&self, function: Function, register: u64) -> u32 {

@@ -14,10 +14,8 @@ impl Page {
     /// As for [`Region::new`].
     pub(crate) unsafe fn new(address: usize, size: usize) -> Page {
         // SAFETY: the caller's promise. With the MMU off all memory is device memory.
-        Page {
-            region: unsafe { Region::new(address, size) },
-            size,
-        }
+        let region = unsafe { Region::new(address, size) };
+        Page { region, size }
     }
 
     /// Where it lies.

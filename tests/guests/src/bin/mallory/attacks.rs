@@ -16,7 +16,7 @@ const UART_PERIPHID0: u64 = 0xfe0;
 const BAUD_RATE: u64 = 0x5a;
 /// edu: a register that reads back inverted.
 const EDU_LIVENESS: u64 = 0x04;
-const REGISTER: u64 = 4;
+const REGISTER: usize = 4;
 const PAGE: u64 = 4096;
 
 /// When an attack happens, measured by what her device can do.
@@ -240,7 +240,7 @@ impl Attacks {
 }
 
 /// Writes a new pattern at `target` and reads it back.
-fn write(attacker: &mut Attacker<'_>, target: u64, size: u64) -> Option<Prey> {
+fn write(attacker: &mut Attacker<'_>, target: u64, size: usize) -> Option<Prey> {
     let value = attacker.new_pattern();
     write_value(attacker, target, size, value, value)
 }
@@ -249,7 +249,7 @@ fn write(attacker: &mut Attacker<'_>, target: u64, size: u64) -> Option<Prey> {
 fn write_value(
     attacker: &Attacker<'_>,
     target: u64,
-    size: u64,
+    size: usize,
     value: impl Fn(usize) -> u64,
     expected: impl Fn(usize) -> u64,
 ) -> Option<Prey> {
@@ -260,6 +260,6 @@ fn write_value(
         .then_some(Prey::Written { address: target })
 }
 
-fn read(attacker: &Attacker<'_>, target: u64, size: u64) -> Option<Prey> {
+fn read(attacker: &Attacker<'_>, target: u64, size: usize) -> Option<Prey> {
     attacker.read(target, size).anything().map(Prey::Word)
 }

@@ -11,11 +11,11 @@ const FILLER: u64 = 0xf1f1_f1f1_f1f1_f1f1;
 /// The device's buffer has two halves: one only ever holds what goes out, one what comes in. So what comes in
 /// is never an old write of hers, even if her device goes live between two transfers.
 const OUT_WINDOW: u64 = 0;
-const IN_WINDOW: u64 = BUFFER_SIZE / 2;
+const IN_WINDOW: u64 = BUFFER_SIZE as u64 / 2;
 /// Bytes of a plain transfer.
-pub(crate) const SIZE: u64 = 64;
+pub(crate) const SIZE: usize = 64;
 /// Bytes of her own memory that the straddling write ends in.
-pub(crate) const STRADDLE: u64 = BUFFER_SIZE / 2;
+pub(crate) const STRADDLE: u64 = BUFFER_SIZE as u64 / 2;
 
 const PAGE: u64 = 4096;
 
@@ -76,11 +76,11 @@ impl<'a> Attacker<'a> {
         let value = self.new_pattern();
         self.buffers.back.fill(|_| EMPTY);
         self.write(self.buffers.back.address(), SIZE, value);
-        self.buffers.back.differs(SIZE as usize / 8, value).is_none()
+        self.buffers.back.differs(SIZE / 8, value).is_none()
     }
 
     /// Lets the device write `size` bytes of `value` at `target`, through its outgoing window.
-    pub(crate) fn write(&self, target: u64, size: u64, value: impl Fn(usize) -> u64) {
+    pub(crate) fn write(&self, target: u64, size: usize, value: impl Fn(usize) -> u64) {
         self.buffers.out.fill(value);
         self.transfer(
             Direction::FromMemory,
@@ -92,7 +92,7 @@ impl<'a> Attacker<'a> {
     }
 
     /// Lets the device read `size` bytes at `target`, and fetches what it got.
-    pub(crate) fn read(&self, target: u64, size: u64) -> Brought<'a> {
+    pub(crate) fn read(&self, target: u64, size: usize) -> Brought<'a> {
         self.buffers.back.fill(|_| EMPTY);
         self.transfer(
             Direction::FromMemory,
@@ -104,11 +104,11 @@ impl<'a> Attacker<'a> {
         self.transfer(Direction::ToMemory, self.buffers.back.address(), IN_WINDOW, size);
         Brought {
             page: &self.buffers.back,
-            halves: size as usize / 4,
+            halves: size / 4,
         }
     }
 
-    fn transfer(&self, direction: Direction, memory: u64, window: u64, size: u64) {
+    fn transfer(&self, direction: Direction, memory: u64, window: u64, size: usize) {
         // A blocked transfer completes like any other: what it did shows in memory only.
         self.edu.transfer(
             self.interrupts,
@@ -116,7 +116,7 @@ impl<'a> Attacker<'a> {
                 direction,
                 memory,
                 window,
-                size,
+                size: size as u64,
             },
         );
     }
@@ -148,11 +148,11 @@ impl Brought<'_> {
 }
 
 /// The 32-bit half of a word that has the given number: the even ones come first in memory.
+#[expect(clippy::cast_possible_truncation, reason = "the half is what is wanted")]
 fn half(word: u64, number: usize) -> u32 {
-    let shifted = if number.is_multiple_of(2) {
-        word
+    if number.is_multiple_of(2) {
+        word as u32
     } else {
-        word >> 32
-    };
-    (shifted & u64::from(u32::MAX)) as u32
+        (word >> 32) as u32
+    }
 }
