@@ -317,14 +317,28 @@ pub fn map_device(address: u64, size: u64) -> Result<Region, MapError> {
     Ok(unsafe { Region::new(range.start, range.len()) })
 }
 
-/// Changes the rights of whole pages of the pool, for [`memory::Frames`], who owns them.
+/// Changes the rights of whole pages of the pool; for the owner of the [`memory::Frames`], whose drop makes them data again.
+/// What becomes [`Kind::Text`] goes through [`super::cpu::publish_instructions`] first.
 pub fn protect(range: Range<usize>, kind: Kind) -> Result<(), MapError> {
     change_pool(range, Some(kind))
 }
 
-/// Unmaps whole pages of the pool, for [`memory::Frames`]; [`protect`] brings them back.
+/// Unmaps whole pages of the pool, so that they guard their neighbours; otherwise like [`protect`].
 pub fn unmap(range: Range<usize>) -> Result<(), MapError> {
     change_pool(range, None)
+}
+
+/// Whether all of the range is mapped as data.
+pub fn is_data(range: &Range<usize>) -> bool {
+    let region = MemoryRegion::new(range.start, range.end);
+    let wanted = Kind::Data.attributes();
+    MAP.lock().as_ref().is_some_and(|map| {
+        map.walk_range(&region, &mut |_, entry, _| {
+            let suits = entry.flags() - El23Attributes::TABLE_OR_PAGE == wanted;
+            if suits { Ok(()) } else { Err(()) }
+        })
+        .is_ok()
+    })
 }
 
 fn change_pool(range: Range<usize>, kind: Option<Kind>) -> Result<(), MapError> {

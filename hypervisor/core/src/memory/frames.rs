@@ -3,7 +3,7 @@
 use super::heap::is_askable;
 use super::ram::{RamError, take_for_core};
 use crate::arch::mmu::{self, Kind, MapError};
-use crate::arch::{cpu, native_range};
+use crate::arch::native_range;
 use buddy_system_allocator::Heap;
 use core::alloc::Layout;
 use core::ops::Range;
@@ -51,8 +51,6 @@ pub enum FrameError {
 pub struct Frames {
     start: usize,
     layout: Layout,
-    /// Some page may not be mapped as data.
-    altered: bool,
 }
 
 impl Frames {
@@ -71,9 +69,9 @@ impl Frames {
         self.start..self.start + self.size()
     }
 
-    /// The content.
+    /// The content. A page that was unmapped faults.
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: the frames are ours and initialised; a page that was unmapped faults.
+        // SAFETY: the frames are ours and initialised.
         unsafe { core::slice::from_raw_parts(ptr::with_exposed_provenance(self.start), self.size()) }
     }
 
@@ -84,38 +82,11 @@ impl Frames {
     }
 }
 
-impl Frames {
-    /// Changes the rights of whole pages, given as byte offsets. What becomes [`Kind::Text`] is made visible to
-    /// instruction fetch first.
-    pub fn protect(&mut self, part: Range<usize>, kind: Kind) -> Result<(), MapError> {
-        let range = self.part(part)?;
-        self.altered = true;
-        if kind == Kind::Text {
-            cpu::publish_instructions(range.clone());
-        }
-        mmu::protect(range, kind)
-    }
-
-    /// Unmaps whole pages, given as byte offsets, so that they guard their neighbours.
-    pub fn unmap(&mut self, part: Range<usize>) -> Result<(), MapError> {
-        let range = self.part(part)?;
-        self.altered = true;
-        mmu::unmap(range)
-    }
-
-    fn part(&self, part: Range<usize>) -> Result<Range<usize>, MapError> {
-        if part.start > part.end || part.end > self.size() {
-            return Err(MapError::BadRange(part));
-        }
-        Ok(self.start + part.start..self.start + part.end)
-    }
-}
-
 impl Drop for Frames {
     fn drop(&mut self) {
         // The allocator writes into free frames, and so will the next owner. A block that cannot be made writable
         // again is lost rather than dangerous.
-        if self.altered && mmu::protect(self.range(), Kind::Data).is_err() {
+        if !mmu::is_data(&self.range()) && mmu::protect(self.range(), Kind::Data).is_err() {
             log::error!(target: "memory", "frames at {:#x} cannot be given back", self.start);
             return;
         }
@@ -155,7 +126,6 @@ pub fn allocate_frames(size: usize, align: usize) -> Result<Frames, FrameError> 
     Ok(Frames {
         start: block.as_ptr().expose_provenance(),
         layout,
-        altered: false,
     })
 }
 
