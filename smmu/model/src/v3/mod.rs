@@ -13,6 +13,8 @@ mod state;
 mod ste;
 mod streams;
 mod table;
+#[cfg(test)]
+mod tests;
 mod tlb;
 mod translate;
 mod walk;
