@@ -8,6 +8,9 @@
 //! - [`pl011`]: the console;
 //! - [`ecam`]: PCI configuration space that shows the guest's own functions;
 //! - [`psci`]: firmware calls and hypercalls;
+//! - [`syndrome`], [`exception`], [`sysreg`]: why a guest came out, how it is given an exception, what its system
+//!   registers hold;
+//! - [`image`]: what kind of file it is started from;
 //! - [`layout`]: where the guest finds all that, and [`device_tree()`]: how it is told.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
@@ -16,9 +19,13 @@ extern crate alloc;
 
 mod device_tree;
 pub mod ecam;
+pub mod exception;
+pub mod image;
 pub mod layout;
 pub mod pl011;
 pub mod psci;
+pub mod syndrome;
+pub mod sysreg;
 pub mod vgic;
 
 pub use device_tree::{Error as DeviceTreeError, Machine, Pci, device_tree};
