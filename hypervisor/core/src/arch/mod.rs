@@ -10,6 +10,7 @@ pub mod percpu;
 pub mod psci;
 pub mod smp;
 pub mod timer;
+pub mod tlb;
 
 mod entry;
 mod exceptions;
