@@ -255,7 +255,7 @@ impl<B: Bus, M: TableMemory, C: Clock> Driver<B, M, C> {
         let el2 = self.features.el2.then_some(Command::El2All);
         self.run([Command::ConfigAll, Command::NonSecureAll].into_iter().chain(el2))?;
         self.enable(CR0::EVENTQEN::SET)?;
-        self.interrupts(IRQ_CTRL::EVENTQ_IRQEN::SET + IRQ_CTRL::GERROR_IRQEN::SET)?;
+        self.set_interrupts((IRQ_CTRL::EVENTQ_IRQEN::SET + IRQ_CTRL::GERROR_IRQEN::SET).value)?;
         self.enable(CR0::SMMUEN::SET)
     }
 
@@ -305,12 +305,9 @@ impl<B: Bus, M: TableMemory, C: Clock> Driver<B, M, C> {
         self.disable()
     }
 
-    /// Switches interrupts and queues off. Translation must be off already, or the caller must want it off.
+    /// Switches interrupts and queues off. Translation must be off already.
     fn disable(&self) -> Result<(), Error> {
-        GateRegisters(&self.seams.bus).irq_ctrl().set(0);
-        self.seams.settle(Register::IrqCtrlAck, 0, |bus| {
-            GateRegisters(bus).irq_ctrlack().get()
-        })?;
+        self.set_interrupts(0)?;
         self.set_enables(0)
     }
 
@@ -319,19 +316,25 @@ impl<B: Bus, M: TableMemory, C: Clock> Driver<B, M, C> {
         self.set_enables(GateRegisters(&self.seams.bus).cr0().get() | bit.value)
     }
 
-    /// Writes the enables and waits until they have taken effect.
+    /// Writes the enables and waits until they have taken effect. An earlier change must have taken effect before
+    /// (IHI 0070 6.3.9); that is waited for as well, because an earlier wait may have timed out.
     fn set_enables(&self, cr0: u32) -> Result<(), Error> {
-        GateRegisters(&self.seams.bus).cr0().set(cr0);
+        let acknowledged = |bus: &B| GateRegisters(bus).cr0ack().get();
+        let registers = GateRegisters(&self.seams.bus);
         self.seams
-            .settle(Register::Cr0Ack, cr0, |bus| GateRegisters(bus).cr0ack().get())
+            .settle(Register::Cr0Ack, registers.cr0().get(), acknowledged)?;
+        registers.cr0().set(cr0);
+        self.seams.settle(Register::Cr0Ack, cr0, acknowledged)
     }
 
-    /// Writes the interrupt enables and waits until they have taken effect.
-    fn interrupts(&self, enables: FieldValue<u32, IRQ_CTRL::Register>) -> Result<(), Error> {
-        GateRegisters(&self.seams.bus).irq_ctrl().write(enables);
-        self.seams.settle(Register::IrqCtrlAck, enables.value, |bus| {
-            GateRegisters(bus).irq_ctrlack().get()
-        })
+    /// Writes the interrupt enables and waits, in the same way.
+    fn set_interrupts(&self, irq_ctrl: u32) -> Result<(), Error> {
+        let acknowledged = |bus: &B| GateRegisters(bus).irq_ctrlack().get();
+        let registers = GateRegisters(&self.seams.bus);
+        self.seams
+            .settle(Register::IrqCtrlAck, registers.irq_ctrl().get(), acknowledged)?;
+        registers.irq_ctrl().set(irq_ctrl);
+        self.seams.settle(Register::IrqCtrlAck, irq_ctrl, acknowledged)
     }
 
     /// Issues commands and returns when all of them have taken effect.
