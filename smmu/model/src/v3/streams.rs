@@ -1,82 +1,36 @@
 //! Stream table entries in memory, in the configuration cache, and on their way between the two (IHI 0070 3.21.3).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use mmio::TableMemory;
 
-use super::registers::{cr0, gbpa};
+use super::mixtures::Seen;
+use super::registers::cr0;
 use super::state::State;
-use super::ste::{Entry, Words, is_bypass, is_shut, parse, used};
-use super::table::{STE_BYTES, Stretch, Table, is_linked};
+use super::ste::{Entry, Words, is_shut, parse};
+use super::table::{Stretch, Table};
 use crate::Rule;
 
-const UPDATE: &str = "IHI 0070 3.21.3.1";
-/// More mixtures of words than this are too many unsynchronised changes to one entry.
-const MIXTURE_LIMIT: usize = 4096;
-
-/// The values that each word of an entry had since some moment.
-#[derive(Debug, Clone)]
-struct Seen([Vec<u64>; 8]);
-
-impl Seen {
-    fn only(words: &Words) -> Self {
-        Seen(words.map(|word| vec![word]))
-    }
-
-    fn add(&mut self, word: usize, value: u64) {
-        if let Some(values) = self.0.get_mut(word)
-            && !values.contains(&value)
-        {
-            values.push(value);
-        }
-    }
-
-    /// Every entry that a word-by-word fetch may have put together; `None`: too many.
-    fn mixtures(&self) -> Option<Vec<Words>> {
-        let count = self
-            .0
-            .iter()
-            .try_fold(1usize, |count, values| count.checked_mul(values.len()))?;
-        if count > MIXTURE_LIMIT {
-            return None;
-        }
-        let mut mixtures = vec![[0; 8]];
-        for (word, values) in self.0.iter().enumerate() {
-            mixtures = mixtures
-                .iter()
-                .flat_map(|partial| {
-                    values.iter().map(move |&value| {
-                        let mut words: Words = *partial;
-                        if let Some(slot) = words.get_mut(word) {
-                            *slot = value;
-                        }
-                        words
-                    })
-                })
-                .collect();
-        }
-        Some(mixtures)
-    }
-}
-
+/// How configuration in memory is changed.
+pub(super) const UPDATE: &str = "IHI 0070 3.21.3.1";
 /// An entry that was written since it could be read.
 #[derive(Debug)]
 pub(super) struct Tracker {
     /// What the configuration cache holds; `None`: what memory holds.
-    cached: Option<Words>,
+    pub cached: Option<Words>,
     /// The entry at the last point where cache and memory were certainly equal.
-    settled: Words,
+    pub settled: Words,
     /// What a fetch since that point may see.
-    seen: Seen,
+    pub seen: Seen,
     /// For invalidations under way: the entry when they were exposed, and what a fetch since then may see.
-    next: Vec<(u64, Words, Seen)>,
+    pub next: Vec<(u64, Words, Seen)>,
 }
 
 /// A level-1 descriptor that was written since it could be read.
 #[derive(Debug)]
-struct Descriptor {
-    cached: u64,
-    next: Vec<(u64, u64)>,
+pub(super) struct Descriptor {
+    pub cached: u64,
+    pub next: Vec<(u64, u64)>,
 }
 
 /// The configuration cache, and what it is a cache of.
@@ -84,11 +38,11 @@ struct Descriptor {
 pub(super) struct Streams {
     /// Nothing invalidated the cache since reset, or since the table moved.
     pub unknown: bool,
-    table: Option<Table>,
+    pub table: Option<Table>,
     /// The entries that can be reached now, or could be by a cached descriptor.
-    stretches: Vec<Stretch>,
-    entries: BTreeMap<u32, Tracker>,
-    descriptors: BTreeMap<u32, Descriptor>,
+    pub stretches: Vec<Stretch>,
+    pub entries: BTreeMap<u32, Tracker>,
+    pub descriptors: BTreeMap<u32, Descriptor>,
 }
 
 impl Default for Streams {
@@ -131,17 +85,6 @@ pub(super) enum Found {
     NoEntry,
     /// What could not be read: F_STE_FETCH.
     FetchAbort(u64),
-}
-
-/// What may happen to a transaction of a stream, over every order in which writes may become visible.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Fates {
-    /// It may be aborted.
-    pub abort: bool,
-    /// It may go through untranslated.
-    pub bypass: bool,
-    /// It may be translated.
-    pub translate: bool,
 }
 
 impl State {
@@ -257,12 +200,15 @@ impl State {
             .zip((stretch.base..).step_by(64))
             .take(stretch.count as usize)
         {
-            let Some(words) = self.words_at(address) else {
+            let Some(word0) = self.memory.device_read(address) else {
                 return;
             };
-            if !is_shut(words[0]) {
+            if is_shut(word0) {
+                continue;
+            }
+            self.check_entry_bypass(stream, word0);
+            if let Some(words) = self.words_at(address) {
                 self.check_legal(stream, &words);
-                self.check_entry_bypass(stream, words[0]);
             }
         }
     }
@@ -277,7 +223,7 @@ impl State {
     }
 
     /// The entry of a stream that memory leads to now.
-    fn entry_in_memory(&self, stream: u32) -> Option<Words> {
+    pub(super) fn entry_in_memory(&self, stream: u32) -> Option<Words> {
         let stretch = self
             .streams
             .stretches
@@ -362,9 +308,7 @@ impl State {
             cached: before,
             next: Vec::new(),
         });
-        if is_linked(value) || new.is_some() {
-            self.link(table, index, value);
-        }
+        self.link(table, index, value);
     }
 
     /// Begins to track an entry, with `words` in the cache.
@@ -407,278 +351,10 @@ impl State {
         self.check_mixtures(stream, None);
     }
 
-    /// Every mixture of words that may be fetched has to be shut, the settled entry, or one single new entry;
-    /// that one has to be `end` if the change ends here.
-    fn check_mixtures(&self, stream: u32, end: Option<&Words>) {
-        let Some(tracker) = self.streams.entries.get(&stream) else {
-            return;
-        };
-        let subject = format!("STE of stream {stream:#x}");
-        let Some(mixtures) = tracker.seen.mixtures() else {
-            let detail = "so many words changed between two CMD_SYNCs that hardware may see anything";
-            self.violation(Rule::HalfWritten, subject, 0u32, UPDATE, detail);
-            return;
-        };
-        let settled = used(&tracker.settled);
-        let mut visible = BTreeMap::new();
-        for words in mixtures.iter().filter(|words| !is_shut(words[0])) {
-            if used(words) != settled {
-                visible.entry(used(words)).or_insert(*words);
-            }
-        }
-        let end_differs = |end: &Words| visible.keys().any(|words| *words != used(end));
-        if visible.len() > 1 || end.is_some_and(end_differs) {
-            let listed: Vec<String> = visible.values().map(self::shown).collect();
-            let detail = format!(
-                "without CMD_CFGI_STE and CMD_SYNC between the writes hardware may see any of these, settled was {}: {}",
-                self::shown(&tracker.settled),
-                listed.join("; ")
-            );
-            self.violation(Rule::HalfWritten, subject, visible.len() as u64, UPDATE, detail);
-        }
-    }
-
-    fn check_legal(&self, stream: u32, words: &Words) {
+    pub(super) fn check_legal(&self, stream: u32, words: &Words) {
         if let Entry::Illegal(bad) = parse(words, &self.config) {
             let subject = format!("STE of stream {stream:#x}: {}", bad.field);
             self.violation(Rule::IllegalSte, subject, bad.value, "IHI 0070 5.2", bad.detail);
-        }
-    }
-
-    /// An invalidation of the configuration of `first..=last` was exposed at this moment.
-    pub(super) fn announce_configuration(&mut self, first: u32, last: u32, leaf: bool) {
-        let moment = self.moment;
-        let streams: Vec<u32> = self
-            .streams
-            .entries
-            .range(first..=last)
-            .map(|(&stream, _)| stream)
-            .collect();
-        for stream in streams {
-            let Some(words) = self.entry_in_memory(stream) else {
-                continue;
-            };
-            self.check_published(stream);
-            if self.may_be_enabled(cr0::SMMUEN) {
-                self.check_mixtures(stream, Some(&words));
-                self.check_legal(stream, &words);
-            }
-            if let Some(tracker) = self.streams.entries.get_mut(&stream) {
-                tracker.next.push((moment, words, Seen::only(&words)));
-            }
-        }
-        let Some(table) = self.streams.table.filter(|_| !leaf) else {
-            return;
-        };
-        for index in self.descriptors_of(table, first, last) {
-            let address = table.base + u64::from(index) * 8;
-            if self.memory.first_unpublished(address, 8).is_some() {
-                let detail = "invalidated before the descriptor was published";
-                self.violation(
-                    Rule::Unpublished,
-                    format!("level-1 descriptor {index}"),
-                    address,
-                    UPDATE,
-                    detail,
-                );
-            }
-            let value = self.memory.device_read(address).unwrap_or(0);
-            if let Some(descriptor) = self.streams.descriptors.get_mut(&index) {
-                descriptor.next.push((moment, value));
-            }
-        }
-    }
-
-    fn check_published(&self, stream: u32) {
-        let entries = self
-            .streams
-            .stretches
-            .iter()
-            .filter_map(|stretch| stretch.entry(stream));
-        for address in entries {
-            if self.memory.first_unpublished(address, STE_BYTES).is_some() {
-                let detail = "invalidated before the entry was published";
-                self.violation(
-                    Rule::Unpublished,
-                    format!("STE of stream {stream:#x}"),
-                    address,
-                    UPDATE,
-                    detail,
-                );
-            }
-        }
-    }
-
-    /// The tracked descriptors of a range of streams.
-    fn descriptors_of(&self, table: Table, first: u32, last: u32) -> Vec<u32> {
-        let Some(split) = table.split else {
-            return Vec::new();
-        };
-        self.streams
-            .descriptors
-            .range(first >> split..=last >> split)
-            .map(|(&index, _)| index)
-            .collect()
-    }
-
-    /// The invalidation that was exposed at `exposed` is done: what is cached was read since then.
-    pub(super) fn invalidate_configuration(&mut self, first: u32, last: u32, leaf: bool, exposed: u64) {
-        if (first, last) == (0, u32::MAX) {
-            self.streams.unknown = false;
-        }
-        let streams: Vec<u32> = self
-            .streams
-            .entries
-            .range(first..=last)
-            .map(|(&stream, _)| stream)
-            .collect();
-        for stream in streams {
-            let current = self.entry_in_memory(stream);
-            let Some(tracker) = self.streams.entries.get_mut(&stream) else {
-                continue;
-            };
-            let Some(index) = tracker.next.iter().position(|&(moment, ..)| moment == exposed) else {
-                // The entry is in memory no more; nothing can be read again.
-                if current.is_none() {
-                    self.streams.entries.remove(&stream);
-                }
-                continue;
-            };
-            let (_, words, seen) = tracker.next.remove(index);
-            tracker.cached = Some(words).filter(|words| Some(*words) != current);
-            tracker.settled = words;
-            tracker.seen = seen;
-        }
-        let Some(table) = self.streams.table.filter(|_| !leaf) else {
-            return;
-        };
-        for index in self.descriptors_of(table, first, last) {
-            let current = self
-                .memory
-                .device_read(table.base + u64::from(index) * 8)
-                .unwrap_or(0);
-            let Some(descriptor) = self.streams.descriptors.get_mut(&index) else {
-                continue;
-            };
-            let Some(at) = descriptor.next.iter().position(|&(moment, _)| moment == exposed) else {
-                continue;
-            };
-            let (_, value) = descriptor.next.remove(at);
-            descriptor.cached = value;
-            if value == current && descriptor.next.is_empty() {
-                self.streams.descriptors.remove(&index);
-                let (kept, _) = table.follow(index, current);
-                let first = index << table.split.unwrap_or(0);
-                self.streams
-                    .stretches
-                    .retain(|stretch| stretch.first != first || kept == Some(*stretch));
-            }
-        }
-    }
-
-    /// A block is given back: nothing that hardware may read can be in it.
-    pub(super) fn stream_memory_freed(&self, overlaps: impl Fn(u64, u64) -> bool) {
-        if !self.may_be_enabled(cr0::SMMUEN) {
-            return;
-        }
-        let level1 = self.streams.table.map(|table| (table.base, table.level1_bytes()));
-        let stretches = self
-            .streams
-            .stretches
-            .iter()
-            .map(|stretch| (stretch.base, stretch.bytes()));
-        for (base, bytes) in level1
-            .into_iter()
-            .chain(stretches)
-            .filter(|&(base, bytes)| overlaps(base, bytes))
-        {
-            let detail = format!("given back while its {bytes} bytes may still be read");
-            self.violation(Rule::NotAllocated, "stream table", base, UPDATE, detail);
-        }
-    }
-
-    /// The entries that stand in memory or cache for a stream, as far as they are known to differ.
-    fn possible_entries(&self, stream: u32) -> Vec<Words> {
-        let Some(tracker) = self.streams.entries.get(&stream) else {
-            return Vec::new();
-        };
-        let mut entries: Vec<Words> = tracker.cached.into_iter().collect();
-        entries.extend(tracker.seen.mixtures().unwrap_or_default());
-        entries
-    }
-
-    /// The trees that cached or live entries point to.
-    pub(super) fn live_trees(&self) -> BTreeSet<super::ste::Tree> {
-        let streams = self.streams.entries.keys();
-        let entries = streams.flat_map(|&stream| {
-            let found = match self.find(stream) {
-                Found::Entry(words) => Some(words),
-                _ => None,
-            };
-            found.into_iter().chain(self.possible_entries(stream))
-        });
-        entries
-            .filter_map(|words| match parse(&words, &self.config) {
-                Entry::Stage2(stage2) => Some(stage2.tree),
-                _ => None,
-            })
-            .collect()
-    }
-
-    pub(super) fn fates(&self, stream: u32) -> Fates {
-        let mut fates = Fates::default();
-        if !(self.translating() && self.registers.cr0 & cr0::SMMUEN != 0) {
-            let pending = self.registers.gbpa & gbpa::UPDATE != 0;
-            let values = [
-                Some(self.registers.gbpa_effective),
-                pending.then_some(self.registers.gbpa),
-            ];
-            for value in values.into_iter().flatten() {
-                fates.abort |= value & gbpa::ABORT != 0;
-                fates.bypass |= value & gbpa::ABORT == 0;
-            }
-        }
-        if self.may_be_enabled(cr0::SMMUEN) {
-            let mut entries = self.possible_entries(stream);
-            match self.find(stream) {
-                Found::Entry(words) => entries.push(words),
-                _ => fates.abort = true,
-            }
-            for words in entries {
-                match parse(&words, &self.config) {
-                    Entry::Invalid | Entry::Abort | Entry::Illegal(_) => fates.abort = true,
-                    Entry::Bypass => fates.bypass = true,
-                    Entry::Stage2(_) => fates.translate = true,
-                }
-            }
-        }
-        fates
-    }
-
-    /// Whether anything may be in bypass while nobody allowed it: the global way.
-    pub(super) fn check_bypass(&self) {
-        if !self.bypass_forbidden || self.translating() && self.registers.cr0 & cr0::SMMUEN != 0 {
-            return;
-        }
-        let pending = self.registers.gbpa & gbpa::UPDATE != 0;
-        let open = |value: u32| value & gbpa::ABORT == 0;
-        if open(self.registers.gbpa_effective) || pending && open(self.registers.gbpa) {
-            let detail = "every stream is in bypass while translation is disabled";
-            self.violation(Rule::Bypass, "GBPA", self.registers.gbpa, "IHI 0070 3.11", detail);
-        }
-    }
-
-    /// Whether an entry may be in bypass while nobody allowed it.
-    fn check_entry_bypass(&self, stream: u32, word0: u64) {
-        if self.bypass_forbidden && is_bypass(word0) {
-            let subject = format!("STE of stream {stream:#x}");
-            self.violation(
-                Rule::Bypass,
-                subject,
-                word0,
-                "IHI 0070 5.2",
-                "the stream is in bypass",
-            );
         }
     }
 
@@ -695,15 +371,20 @@ impl State {
                 "the cached level-1 descriptor {index} is not what memory holds"
             ));
         }
-        for stretch in &self.streams.stretches {
-            if let Some(word) = self.memory.first_unpublished(stretch.base, stretch.bytes()) {
+        let level1 = self
+            .streams
+            .table
+            .filter(|table| table.split.is_some())
+            .map(|table| (table.base, table.level1_bytes()));
+        let stretches = self
+            .streams
+            .stretches
+            .iter()
+            .map(|stretch| (stretch.base, stretch.bytes()));
+        for (base, bytes) in level1.into_iter().chain(stretches) {
+            if let Some(word) = self.memory.first_unpublished(base, bytes) {
                 left.push(format!("the stream table word at {word:#x} is not published"));
             }
         }
     }
-}
-
-fn shown(words: &Words) -> String {
-    let [word0, word1, word2, word3, ..] = words;
-    format!("[{word0:#x}, {word1:#x}, {word2:#x}, {word3:#x}]")
 }
