@@ -68,6 +68,15 @@ pub(crate) struct OnAlice {
 }
 
 impl OnAlice {
+    /// An attempt with a device that is absent: whoever reaches its registers can make it do anything.
+    pub(crate) fn through_registers(register: Option<u32>) -> OnAlice {
+        let prey = register.map(Prey::Word);
+        OnAlice {
+            written: prey,
+            read: prey,
+        }
+    }
+
     /// The better of two attempts, from her point of view.
     pub(crate) fn or(self, other: OnAlice) -> OnAlice {
         OnAlice {

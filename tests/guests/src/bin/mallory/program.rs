@@ -1,6 +1,6 @@
 //! The order of events.
 
-use crate::attacks::{Attacks, Phase, Targets};
+use crate::attacks::{Attacks, OnAlice, Phase, Targets};
 use crate::device::{Attacker, Buffers};
 use guests::clock::{Instant, Seconds};
 use guests::edu::Edu;
@@ -49,9 +49,11 @@ fn attack(machine: &Machine) -> Result<(), &'static str> {
         edu: None,
     };
     late.look();
+    // Where the registers of an absent device would be.
+    let absent_bar = early.bar().wrapping_sub(BAR_SIZE);
     if late.edu.is_none() {
         println!("device {LATE}: absent");
-        match probe_read32(early.bar().wrapping_sub(BAR_SIZE)) {
+        match probe_read32(absent_bar) {
             None => println!("cpu read of absent device's BAR: abort"),
             Some(word) => println!("cpu read of absent device's BAR: SUCCEEDED ({word:#x})"),
         }
@@ -89,13 +91,15 @@ fn attack(machine: &Machine) -> Result<(), &'static str> {
     }
     attacks.all(&mut attacker, phase);
 
-    if let Some(edu) = late.wait(interrupts) {
-        let mut attacker = Attacker::new(edu, interrupts, &buffers);
-        let attempt = attacks.attempt_on_alice(&mut attacker);
-        attacks.report_on_alice("-late", phase, attempt);
-    } else {
-        println!("device {LATE}: never present");
-    }
+    let attempt = match late.wait(interrupts) {
+        Some(edu) => attacks.attempt_on_alice(&mut Attacker::new(edu, interrupts, &buffers)),
+        None => {
+            println!("device {LATE}: never present");
+            // All she can try with an absent device is to reach its registers.
+            OnAlice::through_registers(probe_read32(absent_bar))
+        }
+    };
+    attacks.report_on_alice("-late", phase, attempt);
     attacks.summary();
     Ok(())
 }
