@@ -1,12 +1,15 @@
 //! A strict model of an SMMUv3 (IHI 0070G), non-secure side, stage 2.
 
 mod access;
+mod cache;
 mod commands;
 mod config;
 mod control;
 mod effects;
 mod events;
+mod fates;
 mod inject;
+mod mixtures;
 mod queue;
 mod registers;
 mod state;
@@ -26,8 +29,8 @@ use mmio::{Block, Bus};
 
 pub use config::{Config, Delays, Overflow};
 pub use events::{Event, Line};
+pub use fates::Fates;
 pub use inject::Fault;
-pub use streams::Fates;
 pub use translate::{Attributes, DmaOutcome};
 
 use crate::{Clock, Memory, Ticker, Violations, Watcher};

@@ -1,6 +1,6 @@
 //! The stream table's geometry (IHI 0070 3.3.1, 5.1, 6.3.23, 6.3.24).
 
-use crate::bits::{bit, field, low32, mask};
+use crate::bits::{field, low32, mask};
 
 /// Bytes of a stream table entry.
 pub(super) const STE_BYTES: u64 = 64;
@@ -156,7 +156,7 @@ impl Table {
             complaints.push(("L1STD.Span", span, "more entries than SPLIT resolves"));
             return (None, complaints);
         }
-        if descriptor & (mask(63, 52) | bit_five()) != 0 {
+        if descriptor & (mask(63, 52) | mask(5, 5)) != 0 {
             complaints.push(("L1STD", descriptor, "reserved bits"));
         }
         let base = descriptor & mask(51, 6);
@@ -174,13 +174,4 @@ impl Table {
         }
         (Some(stretch), complaints)
     }
-}
-
-const fn bit_five() -> u64 {
-    mask(5, 5)
-}
-
-/// Whether a level-1 descriptor leads anywhere.
-pub(super) fn is_linked(descriptor: u64) -> bool {
-    field(descriptor, 4, 0) != 0 && !bit(descriptor, 63)
 }

@@ -45,9 +45,7 @@ fn the_full_procedure_is_fine_in_both_memories() {
 fn body_and_v_without_a_sync_between_are_half_written() {
     let rules = entry_rules(|rig, entry| {
         let words = stage2_entry(rig.tree().root, VMID);
-        for word in [1, 2, 3] {
-            rig.store(entry + word * 8, words[word as usize]);
-        }
+        rig.store_body(STREAM, &words);
         rig.store(entry, words[0]);
         rig.commands(&[cfgi_ste(STREAM, true)]);
     });
@@ -58,9 +56,7 @@ fn body_and_v_without_a_sync_between_are_half_written() {
 fn body_sync_and_then_v_is_fine() {
     let rules = entry_rules(|rig, entry| {
         let words = stage2_entry(rig.tree().root, VMID);
-        for word in [1, 2, 3] {
-            rig.store(entry + word * 8, words[word as usize]);
-        }
+        rig.store_body(STREAM, &words);
         rig.commands(&[cfgi_ste(STREAM, true)]);
         rig.store(entry, words[0]);
         rig.commands(&[cfgi_ste(STREAM, true)]);
@@ -122,12 +118,7 @@ fn shutting_an_entry_and_changing_it_needs_a_sync_between() {
 fn words_behind_an_abort_may_change_freely() {
     let rules = entry_rules(|rig, entry| {
         rig.replace_entry(STREAM, ABORT);
-        for word in 1..4 {
-            rig.store(
-                entry + word * 8,
-                stage2_entry(rig.tree().root, VMID)[word as usize],
-            );
-        }
+        rig.store_body(STREAM, &stage2_entry(rig.tree().root, VMID));
     });
     assert_eq!(rules, []);
 }

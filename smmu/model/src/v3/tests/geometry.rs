@@ -6,7 +6,7 @@ use crate::v3::{Config, Event};
 use mmio::TableMemory;
 
 /// Attaches `STREAM` to a root of `tables` concatenated tables with this S2T0SZ and S2SL0.
-fn attach(rig: &Rig, t0sz: u64, sl0: u64, tables: usize) -> Tree {
+fn attach(rig: &Rig, t0sz: u32, sl0: u32, tables: usize) -> Tree {
     let root = rig
         .memory
         .clone()
@@ -14,13 +14,13 @@ fn attach(rig: &Rig, t0sz: u64, sl0: u64, tables: usize) -> Tree {
         .unwrap()
         .address;
     let mut words = stage2_entry(root, VMID);
-    words[2] = words[2] & !(0xff << 32) | t0sz << 32 | sl0 << 38;
+    words[2] = words[2] & !(0xff << 32) | u64::from(t0sz) << 32 | u64::from(sl0) << 38;
     rig.replace_entry(STREAM, words);
     Tree {
         memory: rig.memory.clone(),
         root,
-        bits: 64 - t0sz as u32,
-        level: 2 - sl0 as u32,
+        bits: 64 - t0sz,
+        level: 2 - sl0,
     }
 }
 

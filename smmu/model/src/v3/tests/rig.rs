@@ -68,7 +68,6 @@ pub(crate) struct Rig {
     pub command_queue: Block,
     pub command_bits: u32,
     pub event_queue: Block,
-    pub event_bits: u32,
     /// Level 1, or the linear table.
     pub table: Block,
     /// Level 2 for streams 0 to 255, if the table has two levels.
@@ -123,7 +122,6 @@ impl Rig {
             command_queue,
             command_bits,
             event_queue,
-            event_bits,
             table,
             level2,
         };
@@ -221,12 +219,17 @@ impl Rig {
         let entry = self.entry(stream);
         self.store(entry, 0);
         self.commands(&[cfgi_ste(stream, true)]);
-        for (word, offset) in words.iter().zip((0..).step_by(8)).skip(1) {
-            self.store(entry + offset, *word);
-        }
+        self.store_body(stream, &words);
         self.commands(&[cfgi_ste(stream, true)]);
         self.store(entry, words[0]);
         self.commands(&[cfgi_ste(stream, true)]);
+    }
+
+    /// Writes all words of an entry but the first.
+    pub(crate) fn store_body(&self, stream: u32, words: &[u64; 8]) {
+        for (word, offset) in words.iter().zip((0..).step_by(8)).skip(1) {
+            self.store(self.entry(stream) + offset, *word);
+        }
     }
 
     /// Writes an entry without any care: for tests that expect no violation from it, or just that.
