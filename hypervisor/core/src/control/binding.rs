@@ -1,0 +1,342 @@
+//! Deferred binding: a driver arrives, its SMMU goes live, the masters behind it follow; or they are told why not.
+//!
+//! The registry decides, this file does. The registry's lock is never held while a component or a guest is called.
+
+use super::System;
+use super::drivers::{self, Candidate, DriverError};
+use crate::arch::{percpu, timer};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use dma::{AttachPlan, Change, Fault, FaultAction, MasterId, SmmuId, State};
+use driver_abi::{FaultKind, FaultRecord, InterruptLine, IpaRange, Stream, access};
+use stage2::{Invalidate, InvalidateError, Walker};
+
+/// How often one interrupt lets a driver come back for more before other work gets its turn.
+const ROUNDS: usize = 8;
+
+impl System {
+    /// Loads what the bundle has for those SMMUs that have no driver yet, and binds what was waiting for it.
+    pub fn load_components(&self) {
+        let candidates = self.bundle.map(|bundle| drivers::candidates(&bundle)).unwrap_or_default();
+        let wanted = self.wanted();
+        if candidates.is_empty() && !wanted.is_empty() {
+            log::error!(target: "component", "the bundle has no component; what waits for a driver stays blocked");
+        }
+        for candidate in candidates {
+            self.load(&candidate);
+        }
+        for smmu in self.driverless() {
+            if let Some(unit) = self.units.get(smmu.0) {
+                log::warn!(target: "smmu", "{}: still no driver; what is behind it stays blocked", unit.path);
+            }
+        }
+    }
+
+    fn load(&self, candidate: &Candidate<'_>) {
+        let started_us = timer::now_us();
+        let wanted = self.wanted();
+        if wanted.is_empty() {
+            log::info!(target: "component", "{}: not needed, every SMMU has its driver", candidate.name);
+            return;
+        }
+        match candidate.load(&wanted) {
+            Ok(component) => {
+                drivers::announce(&component, candidate.name, started_us);
+                let component = Arc::new(component);
+                for smmu in self.driverless() {
+                    let drives = |name: &String| component.manifest().drives(name);
+                    if self.units.get(smmu.0).is_some_and(|unit| unit.compatible.iter().any(drives)) {
+                        self.probe(smmu, candidate.name, &component);
+                    }
+                }
+            }
+            Err(error) => log::error!(target: "component",
+                "{}: refused: {error}; what waits for a driver stays blocked", candidate.name),
+        }
+    }
+
+    /// SMMUs that are shut and have no driver.
+    fn driverless(&self) -> Vec<SmmuId> {
+        let ids = (0..self.units.len()).map(SmmuId);
+        let usable = |smmu: &SmmuId| self.units.get(smmu.0).is_some_and(|unit| unit.gate.is_ok());
+        ids.filter(|smmu| usable(smmu) && !self.drivers.is_live(*smmu)).collect()
+    }
+
+    /// The `compatible` strings of those SMMUs.
+    fn wanted(&self) -> Vec<&str> {
+        let units = self.driverless().into_iter().filter_map(|smmu| self.units.get(smmu.0));
+        units.flat_map(|unit| unit.compatible.iter().map(String::as_str)).collect()
+    }
+
+    fn probe(&self, smmu: SmmuId, name: &str, component: &Arc<crate::component::LoadedComponent>) {
+        let Some(unit) = self.units.get(smmu.0) else { return };
+        let max_stream = self.max_streams.get(smmu.0).copied().unwrap_or(0);
+        match self.drivers.probe(smmu, unit, max_stream, component) {
+            Ok(features) => {
+                if let Err(error) = unit.enable_interrupts(percpu::this()) {
+                    log::warn!(target: "smmu", "{}: its faults will not be reported: {error}", unit.path);
+                }
+                log::info!(target: "smmu", "{}: live: {features}", unit.path);
+                let changes = self.registry.lock().driver_live(smmu, name, timer::now_us());
+                self.report(&changes);
+                for change in changes {
+                    self.bind(change.master);
+                }
+            }
+            Err(error) => self.driver_down(smmu, &error),
+        }
+    }
+
+    /// Makes a held master live, if someone was given it.
+    fn bind(&self, id: MasterId) {
+        let Ok(plan) = self.registry.lock().attach_plan(id) else { return };
+        let result = self.attach(&plan);
+        let now_us = timer::now_us();
+        match result {
+            Ok(()) => {
+                let change = self.registry.lock().attached(id, now_us);
+                self.report(change.as_slice());
+                self.show(id);
+            }
+            Err(error) => {
+                let change = self.registry.lock().attach_failed(id, error, now_us);
+                self.report(change.as_slice());
+                self.hide(id);
+            }
+        }
+    }
+
+    /// Attaches all streams of a plan, or none. A stream that a master of the same group has attached already (the
+    /// registry proved that the group has one owner) is counted, not attached twice.
+    fn attach(&self, plan: &AttachPlan) -> Result<(), String> {
+        let guest = self.guest(plan.guest).ok_or("its guest could not be built")?;
+        let domain = guest.domain();
+        for (done, (smmu, stream)) in plan.streams.iter().enumerate() {
+            let users = self.attachments.lock().get(&(*smmu, *stream)).copied().unwrap_or(0);
+            let result = match users {
+                0 => self.drivers.attach(*smmu, stream, &domain),
+                _ => Some(Ok(())),
+            };
+            let error = match result {
+                Some(Ok(())) => {
+                    self.attachments.lock().insert((*smmu, *stream), users + 1);
+                    continue;
+                }
+                Some(Err(error)) => error.to_string(),
+                None => "its SMMU lost its driver".to_string(),
+            };
+            self.detach(plan.streams.get(..done).unwrap_or_default());
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Makes streams abort, unless another master of the group still uses them. A driver that cannot do that is given
+    /// up, and its gate shut.
+    fn detach(&self, streams: &[(SmmuId, Stream)]) {
+        for key in streams {
+            let users = self.attachments.lock().get(key).copied().unwrap_or(0);
+            if users > 1 {
+                self.attachments.lock().insert(*key, users - 1);
+            } else {
+                self.block(*key);
+            }
+        }
+    }
+
+    /// Makes a stream abort, whoever uses it.
+    fn block(&self, (smmu, stream): (SmmuId, Stream)) {
+        self.attachments.lock().remove(&(smmu, stream));
+        if let Some(Err(error)) = self.drivers.detach(smmu, &stream) {
+            self.driver_down(smmu, &error);
+        }
+    }
+
+    /// Takes a master from its guest: bus mastering off, streams aborting. For a guest that stopped.
+    pub fn release(&self, id: MasterId) {
+        self.hide(id);
+        let streams = self.registry.lock().master(id).map(|master| master.streams.clone()).unwrap_or_default();
+        let was_live = self.registry.lock().master(id).is_some_and(|master| {
+            matches!(master.state(), State::Live(_) | State::Faulted(_))
+        });
+        if was_live {
+            self.detach(&streams);
+            let change = self.registry.lock().detached(id, timer::now_us());
+            self.report(change.as_slice());
+        }
+    }
+
+    /// A driver failed: its SMMU is shut by the gate, whatever state it was left in, and its masters wait again.
+    pub fn driver_down(&self, smmu: SmmuId, error: &DriverError) {
+        let Some(unit) = self.units.get(smmu.0) else { return };
+        self.drivers.remove(smmu);
+        self.attachments.lock().retain(|(of, _), _| *of != smmu);
+        let shut = unit.shut_again();
+        if let Err(error) = unit.disable_interrupts() {
+            log::warn!(target: "smmu", "{}: its interrupts cannot be turned off: {error}", unit.path);
+        }
+        match &shut {
+            Ok(()) => log::error!(target: "smmu", "{}: driver given up: {error}; gate shut again", unit.path),
+            Err(why) => log::error!(target: "smmu",
+                "{}: driver given up: {error}; THE GATE CANNOT BE SHUT: {why}; bus mastering is turned off", unit.path),
+        }
+        let changes = self.registry.lock().driver_failed(smmu, &error.to_string(), timer::now_us());
+        self.report(&changes);
+        for change in changes {
+            self.hide(change.master);
+        }
+    }
+
+    /// No component is accepted any more.
+    pub fn seal(&self) {
+        let changes = self.registry.lock().seal(timer::now_us());
+        if changes.is_empty() {
+            log::info!(target: "component", "loading is sealed");
+        } else {
+            log::warn!(target: "component", "loading is sealed; {} devices never got a driver", changes.len());
+        }
+        self.report(&changes);
+        for change in changes {
+            self.hide(change.master);
+        }
+    }
+
+    /// Handles an interrupt, if it is one of an SMMU. Whether it was.
+    pub fn smmu_interrupt(&self, intid: u32) -> bool {
+        let mut found = false;
+        for (index, unit) in self.units.iter().enumerate() {
+            for (interrupt, line) in &unit.interrupts {
+                if interrupt.intid == intid {
+                    found = true;
+                    self.serve_interrupt(SmmuId(index), *line);
+                }
+            }
+        }
+        found
+    }
+
+    fn serve_interrupt(&self, smmu: SmmuId, line: InterruptLine) {
+        for _ in 0..ROUNDS {
+            match self.drivers.interrupt(smmu, line) {
+                Some(Ok((faults, more))) => {
+                    for fault in &faults {
+                        self.fault(smmu, fault);
+                    }
+                    if !more {
+                        return;
+                    }
+                }
+                Some(Err(error)) => return self.driver_down(smmu, &error),
+                None => return,
+            }
+        }
+        // A device that faults faster than we can count does not get all of this CPU: the rest waits for the next turn.
+        self.unfinished.lock().push((smmu, line));
+    }
+
+    /// Goes on with interrupts that had more to do. Whether there were any.
+    pub fn finish_interrupts(&self) -> bool {
+        let unfinished = core::mem::take(&mut *self.unfinished.lock());
+        for (smmu, line) in &unfinished {
+            self.serve_interrupt(*smmu, *line);
+        }
+        !unfinished.is_empty()
+    }
+
+    fn fault(&self, smmu: SmmuId, record: &FaultRecord) {
+        let now_us = timer::now_us();
+        let registry = self.registry.lock();
+        let master = registry.owner_of(smmu, record.stream);
+        let owner = master.and_then(|id| registry.master(id));
+        let assignment = owner.and_then(|master| master.assignment);
+        let who = match (assignment, owner) {
+            (Some(given), Some(master)) => format!("{} {}", registry.guest_name(given.guest), master.name),
+            (None, Some(master)) => format!("nobody's {}", master.name),
+            _ => "unknown device".to_string(),
+        };
+        let policy = master.map_or(partition::OnFault::Log, |id| registry.on_fault(id));
+        drop(registry);
+        let fault = Fault {
+            master,
+            guest: assignment.map(|given| given.guest),
+            kind: record.kind,
+            ipa: (record.access & access::ADDRESS_VALID != 0).then_some(record.ipa),
+            write: record.access & access::WRITE != 0,
+            count: record.count,
+        };
+        let (line, action) = self.faults.lock().record(&fault, policy, now_us);
+        let what = describe(&fault);
+        if let Some(line) = line {
+            let unsaid = if line.unsaid > 0 { format!("; {} earlier events without a line", line.unsaid) } else { String::new() };
+            log::warn!(target: "fault", "{who}, stream {:#x}: {what} ({} events{unsaid})", record.stream, line.events);
+        }
+        match action {
+            FaultAction::None => {}
+            FaultAction::Quarantine(id) => self.quarantine(id, what),
+            FaultAction::StopGuest(guest) => self.stop_guest(guest, &format!("its device faulted: {what}")),
+        }
+    }
+
+    fn quarantine(&self, id: MasterId, what: String) {
+        let change = self.registry.lock().quarantined(id, what, timer::now_us());
+        if change.is_some() {
+            let streams =
+                self.registry.lock().master(id).map(|master| master.streams.clone()).unwrap_or_default();
+            streams.into_iter().for_each(|stream| self.block(stream));
+        }
+        self.report(change.as_slice());
+    }
+
+    /// Prints transitions.
+    pub fn report(&self, changes: &[Change]) {
+        let registry = self.registry.lock();
+        for change in changes {
+            let Some(master) = registry.master(change.master) else { continue };
+            let state = match change.to {
+                State::Live(guest) | State::Faulted(guest) => {
+                    format!("{}({})", change.to.word(), registry.guest_name(guest))
+                }
+                state => state.word().to_string(),
+            };
+            let waited_us = master.waited_us();
+            log::info!(target: "device", "{}: {} → {state} after {}.{:03} s: {}", master.name,
+                change.from.word(), waited_us / 1_000_000, waited_us / 1000 % 1000, change.reason);
+        }
+    }
+}
+
+fn describe(fault: &Fault) -> String {
+    let access = if fault.write { "write" } else { "read" };
+    match (fault.kind, fault.ipa) {
+        (FaultKind::OVERFLOW, _) => "faults came faster than they could be recorded".to_string(),
+        (kind, Some(ipa)) => format!("{access} at IPA {ipa:#x}: {}", kind.describe()),
+        (kind, None) => kind.describe().to_string(),
+    }
+}
+
+/// All who cache stage-2 translations: the CPUs, and every SMMU that has a driver.
+#[derive(Debug)]
+pub struct Walkers<'s>(pub &'s System);
+
+impl Invalidate for Walkers<'_> {
+    fn invalidate(&mut self, vmid: u16, ipa: u64, size: u64) -> Result<(), InvalidateError> {
+        crate::vm::invalidate_cpus(vmid, ipa, size);
+        if cfg!(feature = "sabotage-skip-smmu-invalidation") {
+            log::warn!(target: "smmu", "SABOTAGE: this test build does not invalidate the SMMU's translations");
+            return Ok(());
+        }
+        for (index, unit) in self.0.units.iter().enumerate() {
+            let range = IpaRange { ipa, size, vmid, reserved: [0; 6] };
+            if let Some(Err(error)) = self.0.drivers.invalidate(SmmuId(index), &range) {
+                // A shut SMMU translates nothing, so what it still caches cannot be used.
+                self.0.driver_down(SmmuId(index), &error);
+                if unit.shut_again().is_err() {
+                    return Err(InvalidateError { walker: Walker::Smmu(u16::try_from(index).unwrap_or(u16::MAX)), status: u32::MAX });
+                }
+            }
+        }
+        Ok(())
+    }
+}

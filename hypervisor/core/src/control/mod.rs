@@ -1,0 +1,226 @@
+//! The control loop: what happens after the machine is up, in the order in which it happens.
+//!
+//! [`run`] builds the [`System`] on the boot CPU: SMMUs were shut before it, PCI is quieted, the stream graph and the
+//! partition are read, guests are built and started. Then every CPU goes round in [`cpu_loop`]: it runs its vCPU if it
+//! has one, and looks at interrupts. The boot CPU also does what is due: loading, sealing, faults, the end.
+
+mod binding;
+mod drivers;
+mod fabric;
+mod guests;
+mod schedule;
+mod smmus;
+mod summary;
+
+pub use binding::Walkers;
+pub use smmus::{Unit, shut_all};
+
+use crate::arch::{cpu, gic, percpu, timer};
+use crate::boot::Machine;
+use crate::vm::{self, Guest};
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use bundle::Bundle;
+use devicetree::Tree;
+use dma::{FaultLog, GuestId, MasterId, Registry, SmmuId};
+use driver_abi::{InterruptLine, Stream};
+use drivers::Drivers;
+use fabric::HostBridge;
+use partition::{Loading, Partition};
+use schedule::{Due, Schedule};
+use spin::{Mutex, Once};
+use topology::Graph;
+
+/// Everything that the CPUs share after boot.
+#[derive(Debug)]
+pub struct System {
+    tree: Tree,
+    bundle: Option<Bundle<'static>>,
+    units: Vec<Unit>,
+    /// By SMMU: the highest stream ID of its masters.
+    max_streams: Vec<u32>,
+    drivers: Drivers,
+    bridges: Vec<HostBridge>,
+    registry: Mutex<Registry>,
+    /// How many masters use an attached stream.
+    attachments: Mutex<BTreeMap<(SmmuId, Stream), u32>>,
+    faults: Mutex<FaultLog>,
+    /// Interrupts of SMMUs whose drivers had more to do.
+    unfinished: Mutex<Vec<(SmmuId, InterruptLine)>>,
+    /// In the partition's order; `None` for one that could not be built.
+    guests: Vec<Option<&'static Guest>>,
+    names: Vec<String>,
+    given: Vec<guests::Given>,
+    schedule: Mutex<Schedule>,
+    fingerprint: summary::Fingerprint,
+}
+
+static SYSTEM: Once<System> = Once::new();
+
+/// Runs the machine to its end. On the boot CPU.
+pub fn run(machine: Machine) -> ! {
+    let fingerprint = summary::Fingerprint::take();
+    match System::build(machine, fingerprint) {
+        Ok(system) => {
+            let system = SYSTEM.call_once(|| system);
+            system.start();
+            percpu::online().for_each(gic::kick);
+            cpu_loop()
+        }
+        Err(error) => {
+            log::error!(target: "boot", "{error}");
+            summary::end("nothing to run")
+        }
+    }
+}
+
+impl System {
+    fn build(machine: Machine, fingerprint: summary::Fingerprint) -> Result<System, String> {
+        let Machine { tree, bundle, smmus: units } = machine;
+        let bridges = fabric::discover(&tree);
+        let functions: Vec<_> = bridges.iter().flat_map(HostBridge::masters).collect();
+        let mut graph = Graph::build(&tree, &functions);
+        for (index, unit) in units.iter().enumerate() {
+            if let Ok(report) = &unit.gate {
+                graph.limit_stream_bits(&tree, topology::SmmuIndex(index), report.features.stream_bits.into());
+            }
+        }
+        for diagnostic in graph.diagnostics() {
+            log::warn!(target: "tree", "{diagnostic}");
+        }
+        let bundle = bundle
+            .ok_or("there is no bundle: pass it as initrd (`cargo xtask run` does)")
+            .map_err(ToString::to_string)
+            .and_then(|bytes| Bundle::new(bytes).map_err(|error| error.to_string()))?;
+        let blob = bundle
+            .find(partition::MEMBER_NAME)
+            .ok_or_else(|| alloc::format!("the bundle has no {}: it says which guests to run", partition::MEMBER_NAME))?;
+        let Partition { loading, guests, .. } = Partition::parse(blob).map_err(|error| error.to_string())?;
+
+        let names = guests.iter().map(|guest| guest.name.clone()).collect::<Vec<_>>();
+        let (registry, given) = guests::register(&tree, &units, &graph, &bridges, &guests);
+        let mut system = System {
+            bundle: Some(bundle),
+            max_streams: graph.smmus().iter().map(|smmu| smmu.max_stream.unwrap_or(0)).collect(),
+            drivers: Drivers::new(units.len()),
+            bridges,
+            registry: Mutex::new(registry),
+            attachments: Mutex::new(BTreeMap::new()),
+            faults: Mutex::new(FaultLog::new()),
+            unfinished: Mutex::new(Vec::new()),
+            guests: Vec::new(),
+            names,
+            given,
+            schedule: Mutex::new(Schedule::new(loading)),
+            fingerprint,
+            units,
+            tree,
+        };
+        system.guests = system.build_guests(&guests);
+        Ok(system)
+    }
+
+    /// Starts what can start, and says what waits for what.
+    fn start(&'static self) {
+        self.announce_devices();
+        let loading = {
+            let mut schedule = self.schedule.lock();
+            schedule.start(timer::now_us());
+            schedule.loading()
+        };
+        if loading.when == partition::When::Boot {
+            self.load_components();
+        }
+        self.show_initial();
+        self.start_ready_guests();
+        self.announce_schedule(&loading);
+    }
+
+    /// Does what is due. On the boot CPU, which looks again whenever its timer or another interrupt wakes it.
+    fn service(&'static self) {
+        loop {
+            let due = self.schedule.lock().due(timer::now_us());
+            match due {
+                Some(Due::Load) => self.load_components(),
+                Some(Due::Seal) => self.seal(),
+                None => break,
+            }
+        }
+        let more = self.finish_interrupts();
+        self.release_stopped();
+        if self.everyone_stopped() {
+            self.finish();
+        }
+        let next_us = if more { Some(0) } else { self.schedule.lock().next_us(timer::now_us()) };
+        match next_us {
+            Some(us) => timer::arm(us.max(1)),
+            None => timer::disarm(),
+        }
+    }
+
+    /// A guest, if it could be built.
+    fn guest(&self, guest: GuestId) -> Option<&'static Guest> {
+        self.guests.get(guest.0).copied().flatten()
+    }
+
+    /// Which master a device of a guest is, and where it sits.
+    fn given(&self, id: MasterId) -> Option<&guests::Given> {
+        self.given.iter().find(|given| given.master == id)
+    }
+}
+
+impl vm::Core for System {
+    fn peers_running(&self, guest: usize) -> u64 {
+        let others = self.guests.iter().enumerate().filter(|(index, _)| *index != guest);
+        others.filter(|(_, other)| other.is_some_and(Guest::is_running)).count() as u64
+    }
+
+    fn set_bus_master(&self, guest: usize, action: vdev::ecam::Action) {
+        self.switch(GuestId(guest), action);
+    }
+
+    fn with_walkers(&self, work: &mut dyn FnMut(&mut dyn stage2::Invalidate)) {
+        work(&mut Walkers(self));
+    }
+}
+
+/// What every CPU does from the moment the system is built, for good.
+pub fn cpu_loop() -> ! {
+    let this = percpu::this();
+    loop {
+        if let Some(system) = SYSTEM.get() {
+            if this.index() == 0 {
+                system.service();
+            }
+            if let Some((guest, vcpu)) = system.vcpu_of(this.index()) {
+                // Returns when a physical interrupt is not the guest's, or the vCPU has nothing to run.
+                guest.run(vcpu, system);
+            } else {
+                cpu::wait_for_interrupt();
+            }
+        } else {
+            cpu::wait_for_interrupt();
+        }
+        take_interrupts();
+    }
+}
+
+/// Takes every interrupt that is pending for the core on this CPU.
+fn take_interrupts() {
+    while let Some(intid) = gic::acknowledge() {
+        gic::end(intid);
+        if intid == timer::HYPERVISOR_TIMER_INTID {
+            timer::disarm();
+        }
+        let system = SYSTEM.get();
+        if system.is_some_and(|system| vm::forward(system, intid)) {
+            // The guest's own end of interrupt deactivates it.
+            continue;
+        }
+        gic::deactivate(intid);
+        if let Some(system) = system {
+            system.smmu_interrupt(intid);
+        }
+    }
+}

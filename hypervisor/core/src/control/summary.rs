@@ -1,0 +1,62 @@
+//! The end of a run: what happened to whom, and whether the core is still what it was.
+
+use super::System;
+use crate::arch::{image, psci};
+use core::fmt;
+use dma::State;
+use sha2::{Digest, Sha256};
+
+/// SHA-256 of the core's code and constants. They are never written after boot, neither by the core nor, if isolation
+/// holds, by a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// Of the image as it is now.
+    pub fn take() -> Fingerprint {
+        let mut hash = Sha256::new();
+        hash.update(image::constant_bytes());
+        Fingerprint(hash.finalize().into())
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().take(6).try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Ends the run.
+pub fn end(why: &str) -> ! {
+    log::info!(target: "run", "end: {why}");
+    psci::power_off()
+}
+
+impl System {
+    /// Sums the run up, and ends it.
+    pub fn finish(&self) -> ! {
+        let registry = self.registry.lock();
+        let faults = self.faults.lock();
+        for given in &self.given {
+            let Some(why) = registry.why(given.master) else { continue };
+            let name = registry.master(given.master).map_or("?", |master| master.name.as_str());
+            log::info!(target: "why", "{name}: {why}; {} fault events", faults.total(Some(given.master)));
+        }
+        let open = registry.ids().filter(|id| {
+            registry.master(*id).is_some_and(|master| {
+                master.state() == State::Uncovered && master.assignment.is_some()
+            })
+        });
+        match open.count() {
+            0 => log::info!(target: "run", "every device of a guest was isolated or blocked"),
+            count => log::warn!(target: "run", "{count} devices were NOT ISOLATED: their guests could reach all memory"),
+        }
+        let now = Fingerprint::take();
+        if now == self.fingerprint {
+            log::info!(target: "run", "core code and constants unchanged (sha256 {now})");
+        } else {
+            log::error!(target: "run", "CORE CODE OR CONSTANTS CHANGED: sha256 {} at boot, {now} now", self.fingerprint);
+        }
+        end("all guests stopped")
+    }
+}
