@@ -14,6 +14,7 @@ extern crate alloc;
 mod faults;
 mod reason;
 mod registry;
+mod schedule;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -21,4 +22,5 @@ mod tests;
 pub use faults::{Fault, FaultAction, FaultLine, FaultLog};
 pub use reason::Reason;
 pub use registry::{AttachPlan, Change, Coverage, Master, MasterSpec, NotNow, Registry, Smmu, Why};
+pub use schedule::{Due, Schedule};
 pub use state::{Assignment, GuestId, MasterId, SmmuId, State};

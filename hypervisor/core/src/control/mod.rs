@@ -8,7 +8,6 @@ mod binding;
 mod drivers;
 mod fabric;
 mod guests;
-mod schedule;
 mod smmus;
 mod summary;
 
@@ -23,12 +22,11 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use bundle::Bundle;
 use devicetree::Tree;
-use dma::{FaultLog, GuestId, MasterId, Registry, SmmuId};
+use dma::{Due, FaultLog, GuestId, MasterId, Registry, Schedule, SmmuId};
 use driver_abi::{InterruptLine, Stream};
 use drivers::Drivers;
 use fabric::HostBridge;
-use partition::{Loading, Partition};
-use schedule::{Due, Schedule};
+use partition::Partition;
 use spin::{Mutex, Once};
 use topology::Graph;
 
