@@ -22,6 +22,8 @@ mod component;
 mod console;
 mod memory;
 mod panic;
+#[cfg(any(feature = "sabotage-panic", feature = "sabotage-overflow-stack"))]
+mod sabotage;
 
 use arch::{PhysicalAddress, cpu, percpu, psci, smp, timer};
 
@@ -32,7 +34,11 @@ extern "C" fn rust_main(device_tree: PhysicalAddress) -> ! {
     cpu::init_traps();
     memory::init_heap();
     match boot::bring_up(device_tree) {
-        Ok(_machine) => psci::power_off(),
+        Ok(_machine) => {
+            #[cfg(any(feature = "sabotage-panic", feature = "sabotage-overflow-stack"))]
+            sabotage::provoke();
+            psci::power_off()
+        }
         Err(error) => boot::fail(&error),
     }
 }
