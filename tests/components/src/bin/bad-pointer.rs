@@ -64,7 +64,10 @@ fn bad_pointers(parts: Parts) -> Status {
     Status::INVALID
 }
 
-#[expect(clippy::panic, reason = "a pointer that is not refused is the failure that this component is to find")]
+#[expect(
+    clippy::panic,
+    reason = "a pointer that is not refused is the failure that this component is to find"
+)]
 fn expect(status: Status, service: &str, pointer: usize) {
     if status != Status::INVALID {
         panic!("{service} with {pointer:#x}: {}", status.describe());
