@@ -5,13 +5,114 @@ use std::string::String;
 use std::vec::Vec;
 
 use crate::fixtures::check_folder;
-use crate::{AddressRange, Blob, Node, Tree};
+use crate::{AddressRange, Blob, Node, PhandleError, Tree};
 
 #[test]
 fn fixtures_say_what_is_read() {
     check_folder("view", |_, blob| {
         describe(&Tree::new(Blob::new(blob).unwrap()).unwrap())
     });
+}
+
+/// A tree from source text without the outermost braces.
+fn tree(body: &str) -> Tree {
+    Tree::new(Blob::new(&crate::source::compile(&format!("/ {{ {body} }};")).unwrap()).unwrap()).unwrap()
+}
+
+#[test]
+fn nodes_are_found_by_path() {
+    let tree = tree(
+        "aliases { uart = \"/soc/serial@10\"; loop = \"loop\"; };
+         soc { serial@10 { child; }; dma@20 {}; dma@30 {}; bus { inner {}; }; };",
+    );
+    let check = |path: &str, expected: Option<&str>| {
+        assert_eq!(
+            tree.find(path).map(|node| node.path()).as_deref(),
+            expected,
+            "{path}"
+        );
+    };
+    check("/", Some("/"));
+    check("/soc", Some("/soc"));
+    check("/soc/bus/inner", Some("/soc/bus/inner"));
+    check("/soc/serial@10", Some("/soc/serial@10"));
+    check("/soc/serial", Some("/soc/serial@10"));
+    check("uart", Some("/soc/serial@10"));
+    // Ambiguous, missing, and not a path.
+    check("/soc/dma", None);
+    check("/soc/dma@40", None);
+    check("/soc/inner", None);
+    check("loop", None);
+    check("nothing", None);
+    check("", None);
+}
+
+#[test]
+fn nodes_are_found_by_phandle_and_compatible() {
+    let tree = tree(
+        "a: a { compatible = \"vendor,x\", \"arm,mmu-500\"; linux,phandle = <5>; };
+         b { compatible = \"arm,mmu-500-not\"; phandle = <0>; };
+         c { compatible = \"arm,mmu-500\"; status = \"disabled\"; };",
+    );
+    let path = |phandle| tree.by_phandle(phandle).map(|node| node.path());
+    assert_eq!(path(5), Ok("/a".into()));
+    assert_eq!(path(6), Err(PhandleError::Dangling { phandle: 6 }));
+    assert_eq!(path(0), Err(PhandleError::Invalid { phandle: 0 }));
+    assert_eq!(path(u32::MAX), Err(PhandleError::Invalid { phandle: u32::MAX }));
+    assert_eq!(tree.find("/a").unwrap().phandle(), Some(5));
+    assert_eq!(tree.find("/b").unwrap().phandle(), None);
+    let found: Vec<String> = tree
+        .compatible(&["arm,mmu-500"])
+        .map(|node| node.path())
+        .collect();
+    assert_eq!(found, ["/a", "/c"]);
+}
+
+#[test]
+fn values_are_read_by_type() {
+    let tree = tree("x { one = <7>; two = <1 2>; texts = \"a\", \"b\"; bytes = [ff]; empty; };");
+    let x = tree.find("/x").unwrap();
+    assert_eq!(x.u32("one"), Ok(Some(7)));
+    assert_eq!(x.u32("none"), Ok(None));
+    assert_eq!(x.u64("two"), Ok(Some(0x1_0000_0002)));
+    assert_eq!(x.required("one").unwrap().number(), Ok(7));
+    assert_eq!(
+        x.required("two").unwrap().u64s().unwrap().collect::<Vec<_>>(),
+        [0x1_0000_0002]
+    );
+    assert_eq!(
+        x.required("texts").unwrap().texts().collect::<Vec<_>>(),
+        ["a", "b"]
+    );
+    assert_eq!(x.required("empty").unwrap().texts().count(), 0);
+    for (error, expected) in [
+        (x.u32("two").unwrap_err(), "/x: two: has 8 bytes, not 4"),
+        (x.u64("one").unwrap_err(), "/x: one: has 4 bytes, not 8"),
+        (
+            x.text("texts").unwrap_err(),
+            "/x: texts: is no NUL-terminated text of printable characters",
+        ),
+        (
+            x.cells("bytes").unwrap_err(),
+            "/x: bytes: has 1 bytes, not a multiple of 4",
+        ),
+        (x.required("none").unwrap_err(), "/x: none: is missing"),
+        (
+            x.required("empty").unwrap().number().unwrap_err(),
+            "/x: empty: has 0 bytes, not 4 or 8",
+        ),
+    ] {
+        assert_eq!(format!("{error}"), expected);
+    }
+}
+
+#[test]
+fn an_id_of_another_tree_reads_as_nothing() {
+    let big = tree("a {}; b {}; c { reg = <1>; };");
+    let small = tree("");
+    let foreign = small.node(big.find("/c").unwrap().id());
+    assert_eq!((foreign.properties().count(), foreign.children().count()), (0, 0));
+    assert!(foreign.regs().is_err());
 }
 
 fn list<'a>(ranges: impl IntoIterator<Item = &'a AddressRange>) -> String {

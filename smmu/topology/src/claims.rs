@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use devicetree::{Node, NodeId, Property, Tree};
 
 use crate::diagnostic::{Defect, Diagnostic};
+use crate::groups::MAX_MASKED;
 use crate::master::{Coverage, Identity, PciFunction, Refusal, Stream};
 use crate::smmu::{Smmu, SmmuIndex};
 
@@ -34,7 +35,7 @@ pub(crate) struct Claim {
     pub(crate) binding: Binding,
     pub(crate) streams: Vec<Stream>,
     pub(crate) refusal: Option<Refusal>,
-    /// Whether the claim counts only if nothing else describes the master.
+    /// Whether the claim counts only if nothing else describes the master. Its defect is reported only then.
     pub(crate) tentative: bool,
 }
 
@@ -43,6 +44,7 @@ pub(crate) struct Builder<'a> {
     pub(crate) tree: &'a Tree,
     pub(crate) functions: &'a [PciFunction],
     pub(crate) smmus: Vec<Smmu>,
+    hosts: BTreeSet<NodeId>,
     by_node: BTreeMap<NodeId, SmmuIndex>,
     pub(crate) claims: BTreeMap<Subject, Vec<Claim>>,
     pub(crate) diagnostics: Vec<Diagnostic>,
@@ -61,10 +63,16 @@ impl<'a> Builder<'a> {
             tree,
             functions,
             smmus,
+            hosts: functions.iter().map(|function| function.host_bridge).collect(),
             by_node,
             claims: BTreeMap::new(),
             diagnostics,
         }
+    }
+
+    /// Whether a node is a PCI host bridge: it says so, or functions were found behind it.
+    pub(crate) fn is_pci_host(&self, node: Node<'_>) -> bool {
+        self.hosts.contains(&node.id()) || matches!(node.text("device_type"), Ok(Some("pci")))
     }
 
     /// The SMMU that is this node, if it is one.
@@ -113,6 +121,9 @@ impl<'a> Builder<'a> {
     /// Makes one verdict of all claims about a master.
     pub(crate) fn settle(&mut self, subject: Subject, claims: Vec<Claim>) -> (Vec<Stream>, Coverage) {
         let firm = claims.iter().any(|claim| !claim.tentative);
+        if !firm && let Some(refusal) = claims.iter().find_map(|claim| claim.refusal.as_ref()) {
+            self.report(refusal.because.clone());
+        }
         let claims: Vec<Claim> = claims
             .into_iter()
             .filter(|claim| !(firm && claim.tentative))
@@ -123,6 +134,7 @@ impl<'a> Builder<'a> {
             .collect();
         streams.sort_unstable();
         streams.dedup();
+        drop_held(&mut streams);
 
         let blocked = claims
             .iter()
@@ -181,6 +193,7 @@ pub(crate) fn at_cell(
         cell: Some(cell),
         value,
         defect,
+        blocked: true,
     }
 }
 
@@ -192,6 +205,7 @@ pub(crate) fn at_property(property: &Property<'_>, name: &'static str, defect: D
         cell: None,
         value: None,
         defect,
+        blocked: true,
     }
 }
 
@@ -213,6 +227,7 @@ pub(crate) fn at_master(tree: &Tree, identity: &Identity, defect: Defect) -> Dia
         cell: None,
         value: None,
         defect,
+        blocked: true,
     }
 }
 
@@ -227,10 +242,26 @@ pub(crate) fn refuse(
     diagnostic: Diagnostic,
     blocked: bool,
 ) {
-    let because = builder.report(diagnostic);
+    let because = builder.report(Diagnostic {
+        blocked,
+        ..diagnostic
+    });
     match refusal {
         Some(earlier) => earlier.blocked &= blocked,
         None => *refusal = Some(Refusal { because, blocked }),
+    }
+}
+
+/// Drops the matches that a wider one of the same master holds: hardware must not find two for one ID.
+fn drop_held(streams: &mut Vec<Stream>) {
+    let masked: Vec<Stream> = streams
+        .iter()
+        .copied()
+        .filter(|stream| stream.mask != 0)
+        .collect();
+    // A list that is longer than any SMMU has registers is refused later, when groups are made.
+    if masked.len() <= MAX_MASKED {
+        streams.retain(|stream| !masked.iter().any(|wide| wide != stream && wide.holds(stream)));
     }
 }
 

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
 
-use devicetree::{PhandleError, ReadError};
+use devicetree::{PhandleError, Problem, ReadError};
 
 use crate::master::Stream;
 
@@ -46,7 +46,10 @@ pub enum Defect {
     },
     /// The node's own value cannot be read.
     #[error("{0}")]
-    Unreadable(Box<ReadError>),
+    Unreadable(Problem),
+    /// An `mmu-masters` that is no list of cells.
+    #[error("{0}")]
+    UnreadableList(Problem),
     /// The property has no value.
     #[error("the list is empty")]
     EmptyList,
@@ -106,8 +109,11 @@ pub enum Defect {
         /// Path of the master.
         master: String,
     },
+    /// An entry of `mmu-masters` for a node that is not there.
+    #[error("{0}, so the length of its entry is unknown")]
+    UnknownMaster(PhandleError),
     /// The rest of an `mmu-masters` list cannot be divided into entries.
-    #[error("the next {cells} cells cannot be divided into entries")]
+    #[error("what follows, {cells} cells in all, cannot be divided into entries")]
     LostTail {
         /// How many cells are lost.
         cells: usize,
@@ -228,42 +234,13 @@ impl Defect {
         }
     }
 
-    /// What it means for isolation.
-    pub fn isolation(&self) -> &'static str {
-        match self {
-            Defect::EmptyEntry | Defect::Repeated { .. } => "nothing is lost",
-            Defect::Unnamed => "it stays shut and isolates nothing",
-            Defect::NoInterrupts(_) | Defect::UndividedInterrupts { .. } => {
-                "isolation holds, but faults of its streams are not reported by interrupt"
-            }
-            Defect::NoRegisters(_) => {
-                "it cannot be shut: its masters are refused, and nothing stops their DMA"
-            }
-            Defect::Phandle(_)
-            | Defect::Foreign { .. }
-            | Defect::Disabled { .. }
-            | Defect::Unusable { .. }
-            | Defect::EmptyList
-            | Defect::Unreadable(_)
-            | Defect::NotPci
-            | Defect::Unmatched { .. } => {
-                "the device is refused, and no SMMU of ours is known to stop its DMA"
-            }
-            Defect::LostTail { .. } => "devices that may be listed there are refused",
-            Defect::GroupRefused { .. } => "no SMMU can tell the two apart, so both are refused",
-            Defect::PartialOverlap { .. } => "an ID would match two registers, so all owners are refused",
-            Defect::TooManyMatches { .. } => "every device behind this SMMU is refused",
-            _ => "the device is refused and its streams stay blocked",
-        }
-    }
-
     /// What to do about it.
     pub fn remedy(&self) -> &'static str {
         match self {
             Defect::NoRegisters(_) => "correct `reg` of the SMMU, or `ranges` of a bus above it",
             Defect::NoInterrupts(_) => "correct `interrupts` and `interrupt-names` of the SMMU",
             Defect::UndividedInterrupts { .. } => "give the SMMU a `#global-interrupts` that fits its list",
-            Defect::Unreadable(_) => "correct the property",
+            Defect::Unreadable(_) | Defect::UnreadableList(_) => "correct the property",
             Defect::EmptyList => "list the streams, or remove the property",
             Defect::Phandle(_) => "point at an existing SMMU node",
             Defect::EmptyEntry => "remove the entry",
@@ -276,6 +253,7 @@ impl Defect {
             Defect::Truncated { .. } => "complete the entry",
             Defect::TooWide { .. } => "correct the stream ID",
             Defect::NoStreamIdCells { .. } => "give the master a `#stream-id-cells`",
+            Defect::UnknownMaster(_) => "correct the phandle",
             Defect::LostTail { .. } | Defect::PerhapsListed { .. } => "repair the entry before it",
             Defect::NoStreams { .. } => "list its stream IDs",
             Defect::Repeated { .. } | Defect::Contradicted { .. } => "list it once",
@@ -307,12 +285,37 @@ pub struct Diagnostic {
     pub value: Option<u32>,
     /// What is wrong.
     pub defect: Defect,
+    /// Whether a shut SMMU stops the DMA of the master that is refused for it.
+    pub blocked: bool,
 }
 
 impl Diagnostic {
     /// How much it matters.
     pub fn severity(&self) -> Severity {
         self.defect.severity()
+    }
+
+    /// What it means for isolation.
+    pub fn isolation(&self) -> &'static str {
+        match self.defect {
+            Defect::EmptyEntry | Defect::Repeated { .. } => "nothing is lost",
+            Defect::Unnamed => "it stays shut and isolates nothing",
+            Defect::NoInterrupts(_) | Defect::UndividedInterrupts { .. } => {
+                "isolation holds, but faults of its streams are not reported by interrupt"
+            }
+            Defect::NoRegisters(_) => {
+                "it cannot be shut: its masters are refused, and nothing stops their DMA"
+            }
+            Defect::UnknownMaster(_) => "the device that is meant is not known, and is not covered",
+            Defect::LostTail { .. } | Defect::UnreadableList(_) => {
+                "devices that may be listed there are refused"
+            }
+            Defect::GroupRefused { .. } => "no SMMU can tell the two apart, so both are refused",
+            Defect::PartialOverlap { .. } => "an ID would match two registers, so all owners are refused",
+            Defect::TooManyMatches { .. } => "every device behind this SMMU is refused",
+            _ if self.blocked => "the device is refused and its streams stay blocked",
+            _ => "the device is refused, and no SMMU of ours is known to stop its DMA",
+        }
     }
 }
 
@@ -329,7 +332,7 @@ impl fmt::Display for Diagnostic {
             f,
             ": {}: {}; {}",
             self.defect,
-            self.defect.isolation(),
+            self.isolation(),
             self.defect.remedy()
         )
     }

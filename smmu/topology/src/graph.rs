@@ -202,7 +202,10 @@ impl Graph {
             let defect = Defect::DuplicateFunction {
                 function: alloc::format!("{}", master.identity),
             };
-            let because = at_master(tree, &master.identity, defect);
+            let because = Diagnostic {
+                blocked: false,
+                ..at_master(tree, &master.identity, defect)
+            };
             self.diagnostics.push(because.clone());
             master.coverage = Coverage::Refused(Refusal {
                 because,
@@ -228,6 +231,7 @@ impl Graph {
                     cell: None,
                     value: None,
                     defect,
+                    blocked: false,
                 });
             }
         }

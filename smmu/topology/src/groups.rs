@@ -12,7 +12,7 @@ use crate::master::{Coverage, Master, MasterIndex, Refusal, Stream};
 use crate::smmu::{Smmu, SmmuIndex};
 
 /// How many different matches with masks are compared. SMMUv2 has at most 128 registers for them.
-const MAX_MASKED: usize = 1024;
+pub(crate) const MAX_MASKED: usize = 1024;
 
 /// Masters that have one owner, because no SMMU can tell them apart.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -22,6 +22,16 @@ mod groups;
 mod kinds;
 mod master;
 mod smmu;
+
+#[cfg(test)]
+#[path = "../../../tests/dts/blob.rs"]
+mod blob;
+#[cfg(test)]
+#[path = "../../../tests/dts/fixtures.rs"]
+mod fixtures;
+#[cfg(test)]
+#[path = "../../../tests/dts/source.rs"]
+mod source;
 #[cfg(test)]
 mod tests;
 

@@ -161,6 +161,16 @@ pub enum Coverage {
     Refused(Refusal),
 }
 
+impl fmt::Display for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Coverage::Covered => f.write_str("covered"),
+            Coverage::Uncovered => f.write_str("uncovered"),
+            Coverage::Refused(refusal) => write!(f, "refused: {refusal}"),
+        }
+    }
+}
+
 impl Coverage {
     /// Whether it is refused.
     pub fn is_refused(&self) -> bool {

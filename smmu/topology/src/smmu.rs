@@ -115,6 +115,7 @@ fn read(node: Node<'_>, kind: &'static Kind, diagnostics: &mut Vec<Diagnostic>) 
             cell: None,
             value: None,
             defect,
+            blocked: false,
         });
     };
     let disabled_by = node.disabled_by().map(|by| by.path());
@@ -140,7 +141,7 @@ fn read(node: Node<'_>, kind: &'static Kind, diagnostics: &mut Vec<Diagnostic>) 
         Ok(_) => 0,
         // Every ID then matches: it cannot be told which bits count.
         Err(error) => {
-            report("stream-match-mask", Defect::Unreadable(error.into()));
+            report("stream-match-mask", Defect::Unreadable(error.problem));
             u32::MAX
         }
     };

@@ -1,1 +1,226 @@
-//! tests
+//! The graph, checked on fixtures: each is a device tree source that says which graph comes of it.
+
+use std::format;
+use std::string::{String, ToString};
+use std::vec::Vec;
+
+use devicetree::{Blob, Tree};
+
+use crate::fixtures::check_folder;
+use crate::{Coverage, Graph, Master, PciFunction, Smmu, SmmuIndex};
+
+#[test]
+fn fixtures_say_which_graph_comes_of_them() {
+    check_folder("topology", |source, blob| {
+        let tree = tree(blob);
+        describe(&Graph::build(&tree, &functions(source, &tree)))
+    });
+}
+
+fn tree(blob: &[u8]) -> Tree {
+    Tree::new(Blob::new(blob).unwrap()).unwrap()
+}
+
+/// The functions that a fixture names: `// function /pcie@0 0000:01:02.3`, and aliases behind it.
+fn functions(source: &str, tree: &Tree) -> Vec<PciFunction> {
+    let lines = source
+        .lines()
+        .filter_map(|line| line.strip_prefix("// function "));
+    lines
+        .map(|line| {
+            let words: Vec<&str> = line.split(' ').collect();
+            let parts: Vec<&str> = words[1].split([':', '.']).collect();
+            let hex = |text: &str| u16::from_str_radix(text, 16).unwrap();
+            let byte = |text: &str| u8::from_str_radix(text, 16).unwrap();
+            PciFunction {
+                host_bridge: tree.find(words[0]).unwrap().id(),
+                segment: hex(parts[0]),
+                bus: byte(parts[1]),
+                device: byte(parts[2]),
+                function: byte(parts[3]),
+                requester_ids: words[2..].iter().map(|alias| hex(alias)).collect(),
+            }
+        })
+        .collect()
+}
+
+/// The whole graph as lines. Properties that are at their defaults are left out.
+fn describe(graph: &Graph) -> Vec<String> {
+    let mut out: Vec<String> = graph.smmus().iter().map(describe_smmu).collect();
+    out.extend(graph.masters().iter().map(describe_master));
+    for group in graph.groups().iter().filter(|group| group.masters.len() > 1) {
+        let names = group
+            .masters
+            .iter()
+            .map(|index| graph.master(*index).unwrap().identity.to_string());
+        let names: Vec<String> = names.collect();
+        let streams: Vec<String> = group.streams.iter().map(ToString::to_string).collect();
+        out.push(format!("group {}: {}", names.join(" "), streams.join(", ")));
+    }
+    out.extend(graph.diagnostics().iter().map(ToString::to_string));
+    out
+}
+
+fn describe_smmu(smmu: &Smmu) -> String {
+    let mut line = format!("smmu {} {}", smmu.path, smmu.kind.name);
+    smmu.frames.iter().for_each(|frame| line += &format!(" {frame}"));
+    smmu.interrupts
+        .iter()
+        .for_each(|found| line += &format!(" {:?}={}", found.line, found.interrupt.intid));
+    if smmu.coherent {
+        line += " coherent";
+    }
+    if smmu.match_mask != 0 {
+        line += &format!(" match-mask {:#x}", smmu.match_mask);
+    }
+    if let Some(by) = &smmu.disabled_by {
+        line += &format!(" disabled by {by}");
+    }
+    if let Some(max) = smmu.max_stream {
+        line += &format!(" up to {max:#x}");
+    }
+    line
+}
+
+fn describe_master(master: &Master) -> String {
+    let verdict = match &master.coverage {
+        Coverage::Covered => "covered",
+        Coverage::Uncovered => "uncovered",
+        Coverage::Refused(refusal) if refusal.blocked => "refused, blocked",
+        Coverage::Refused(_) => "refused, NOT BLOCKED",
+    };
+    let streams: Vec<String> = master
+        .streams
+        .iter()
+        .map(|stream| format!("{}: {stream}", stream.smmu.0))
+        .collect();
+    let enabled = if master.enabled { "" } else { " (disabled)" };
+    format!(
+        "master {}{enabled} {verdict} [{}]",
+        master.identity,
+        streams.join(", ")
+    )
+}
+
+#[test]
+fn what_is_not_described_is_uncovered() {
+    let source = "/ { #address-cells = <1>; #size-cells = <1>; dma@0 { reg = <0 1>; }; };";
+    let tree = tree(&crate::source::compile(source).unwrap());
+    let graph = Graph::build(&tree, &[]);
+    for view in [
+        graph.master_for_path("/dma@0"),
+        graph.master_for_path("/nowhere"),
+        graph.master_for_node(tree.find("/dma@0").unwrap().id()),
+        graph.master_for_function(0, 0, 1, 0),
+    ] {
+        assert_eq!(
+            (view.index, view.streams, view.coverage),
+            (None, &[][..], &Coverage::Uncovered)
+        );
+    }
+}
+
+#[test]
+fn described_masters_are_found_by_path_node_and_address() {
+    let source = include_str!("../../../tests/dts/topology/iommu-map-and-iommus.dts");
+    let tree = tree(&crate::source::compile(source).unwrap());
+    let graph = Graph::build(&tree, &functions(source, &tree));
+    let by_path = graph.master_for_path("/dma@1000");
+    assert_eq!(
+        by_path.index,
+        graph.master_for_node(tree.find("/dma@1000").unwrap().id()).index
+    );
+    assert_eq!(by_path.streams[0].id, 0x2000);
+    assert_eq!(by_path.coverage, &Coverage::Covered);
+    let function = graph.master_for_function(0, 0, 2, 0);
+    assert_eq!(function.streams[0].id, 0x10);
+    assert!(graph.group_of(function.index.unwrap()).unwrap().masters.len() == 1);
+}
+
+#[test]
+fn one_absurd_stream_costs_only_its_master() {
+    let source = include_str!("../../../tests/dts/topology/iommu-map-and-iommus.dts");
+    let tree = tree(&crate::source::compile(source).unwrap());
+    let mut graph = Graph::build(&tree, &functions(source, &tree));
+    assert_eq!(graph.smmus()[0].max_stream, Some(0x2000));
+    graph.limit_stream_bits(&tree, SmmuIndex(0), 13);
+    assert_eq!(graph.smmus()[0].max_stream, Some(0x10));
+    assert!(graph.master_for_path("/dma@1000").coverage.is_refused());
+    assert_eq!(graph.master_for_function(0, 0, 2, 0).coverage, &Coverage::Covered);
+}
+
+#[test]
+fn more_masks_than_registers_refuse_one_smmu_only() {
+    let smmu = |at: u32, label: &str| {
+        format!(
+            "{label}: smmu@{at:x} {{ compatible = \"arm,smmu-v2\"; reg = <{at} 1>; #iommu-cells = <2>; }};"
+        )
+    };
+    let masters: String = (0..1025)
+        .map(|index| format!("m{index} {{ iommus = <&many {} 3>; }};", index * 4))
+        .collect();
+    let source = format!(
+        "/ {{ #address-cells = <1>; #size-cells = <1>; {} {} {masters} other {{ iommus = <&few 1 3>; }}; }};",
+        smmu(0, "many"),
+        smmu(16, "few"),
+    );
+    let tree = tree(&crate::source::compile(&source).unwrap());
+    let graph = Graph::build(&tree, &[]);
+    let refused = graph
+        .masters()
+        .iter()
+        .filter(|master| master.coverage.is_refused())
+        .count();
+    assert_eq!(refused, 1025);
+    assert_eq!(graph.master_for_path("/other").coverage, &Coverage::Covered);
+    assert_eq!(
+        graph.master_for_path("/m0").coverage.to_string(),
+        "refused: error: /m0: iommus: 1025 stream matches with masks, more than 1024: no SMMU has so many registers: \
+         every device behind this SMMU is refused; correct the lists"
+    );
+}
+
+#[test]
+fn damaged_trees_give_a_graph() {
+    let source = include_str!("../../../tests/dts/topology/both-bindings-equal.dts");
+    let original = crate::source::compile(source).unwrap();
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state >> 16).unwrap()
+    };
+    let (mut accepted, mut refused) = (0, 0);
+    for _ in 0..10_000 {
+        let mut bytes = original.clone();
+        for _ in 0..1 + next() % 3 {
+            let at = next() % bytes.len();
+            bytes[at] ^= 1 << (next() % 8);
+        }
+        let Ok(blob) = Blob::new(&bytes) else { continue };
+        let tree = Tree::new(blob).unwrap();
+        let hosts = tree.nodes().filter(|node| node.has("device_type"));
+        let functions: Vec<PciFunction> = hosts
+            .map(|host| PciFunction {
+                host_bridge: host.id(),
+                segment: 0,
+                bus: 0,
+                device: 1,
+                function: 0,
+                requester_ids: Vec::new(),
+            })
+            .collect();
+        let graph = Graph::build(&tree, &functions);
+        accepted += 1;
+        refused += usize::from(graph.masters().iter().any(|master| master.coverage.is_refused()));
+        describe(&graph);
+        // Every master is in exactly one group.
+        let grouped: usize = graph.groups().iter().map(|group| group.masters.len()).sum();
+        assert_eq!(grouped, graph.masters().len());
+    }
+    assert!(
+        accepted > 1_000 && refused > 100,
+        "{accepted} accepted, {refused} with a refused master"
+    );
+}

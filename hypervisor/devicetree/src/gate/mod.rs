@@ -5,6 +5,8 @@ mod header;
 mod walk;
 
 #[cfg(test)]
+mod random;
+#[cfg(test)]
 mod tests;
 
 use alloc::vec::Vec;

@@ -47,8 +47,13 @@ pub(crate) fn read(builder: &mut Builder<'_>) {
         let Some(property) = node.property(NAME) else {
             continue;
         };
-        if matches!(node.text("device_type"), Ok(Some("pci"))) {
-            let map = read_map(builder, node, &property).map_err(|diagnostic| builder.report(*diagnostic));
+        if builder.is_pci_host(node) {
+            let map = read_map(builder, node, &property).map_err(|diagnostic| {
+                builder.report(Diagnostic {
+                    blocked: false,
+                    ..*diagnostic
+                })
+            });
             maps.insert(node.id(), (property, map));
         } else {
             refuse_bus(builder, &property);
@@ -132,11 +137,11 @@ fn read_map(builder: &Builder<'_>, node: Node<'_>, property: &Property<'_>) -> R
         None => u32::MAX,
         Some((_, Ok(value))) => value,
         Some((mask, Err(error))) => {
-            return Err(at_property(&mask, MASK, Defect::Unreadable(error.into())).into());
+            return Err(at_property(&mask, MASK, Defect::Unreadable(error.problem)).into());
         }
     };
     let unreadable =
-        |error: ReadError| Box::new(at_property(property, NAME, Defect::Unreadable(error.into())));
+        |error: ReadError| Box::new(at_property(property, NAME, Defect::Unreadable(error.problem)));
     let cells = property.cells().map_err(unreadable)?;
     if cells.is_empty() {
         return Err(at_property(property, NAME, Defect::EmptyList).into());

@@ -27,7 +27,7 @@ fn read_list(builder: &mut Builder<'_>, property: &Property<'_>) -> Claim {
     let mut refusal = None;
     match property.cells() {
         Err(error) => {
-            let diagnostic = at_property(property, NAME, Defect::Unreadable(error.into()));
+            let diagnostic = at_property(property, NAME, Defect::Unreadable(error.problem));
             refuse(builder, &mut refusal, diagnostic, false);
         }
         Ok(cells) if cells.is_empty() => {

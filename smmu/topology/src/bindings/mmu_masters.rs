@@ -3,14 +3,14 @@
 //! How many IDs follow a phandle, the master's `#stream-id-cells` says. A PCI host bridge in the list stands for all
 //! functions behind it: they emit their requester IDs, whatever IDs are listed.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use devicetree::{Cells, Node, NodeId, Property};
 
 use super::iommus::checked;
 use crate::claims::{Binding, Builder, Claim, Subject, at_cell, at_property, refuse};
-use crate::diagnostic::Defect;
+use crate::diagnostic::{Defect, Diagnostic};
 use crate::master::{Refusal, Stream};
 use crate::smmu::SmmuIndex;
 
@@ -37,7 +37,8 @@ pub(crate) fn read(builder: &mut Builder<'_>) {
             }
             .read(builder),
             Err(error) => {
-                builder.report(at_property(&property, NAME, Defect::Unreadable(error.into())));
+                let diagnostic = at_property(&property, NAME, Defect::UnreadableList(error.problem));
+                builder.report(diagnostic);
                 tentatively_refuse_tail(builder, index, &property, &words(&property), 0);
             }
         }
@@ -77,7 +78,7 @@ impl<'t> List<'t> {
         let master = match builder.tree.by_phandle(phandle) {
             Ok(master) => master,
             Err(error) => {
-                builder.report(at_cell(&self.property, NAME, at, Defect::Phandle(error)));
+                builder.report(at_cell(&self.property, NAME, at, Defect::UnknownMaster(error)));
                 return None;
             }
         };
@@ -98,26 +99,24 @@ impl<'t> List<'t> {
             return Some(self.cells.len());
         };
         let ids: Vec<u32> = listed.iter().collect();
+        let is_host = builder.is_pci_host(master);
         match self.seen.get(&master.id()) {
-            Some(earlier) if *earlier == ids => {
-                builder.report(at_cell(
-                    &self.property,
-                    NAME,
-                    at,
-                    Defect::Repeated {
-                        master: master.path(),
-                    },
-                ));
-            }
-            Some(_) => self.refuse_master(
-                builder,
-                master,
-                at,
-                Defect::Contradicted {
+            // What is listed for a host bridge says nothing, so that it cannot contradict itself.
+            Some(earlier) if is_host || *earlier == ids => {
+                let defect = Defect::Repeated {
                     master: master.path(),
-                },
-            ),
-            None if is_pci_host(master) => self.claim_functions(builder, master, at),
+                };
+                builder.report(at_cell(&self.property, NAME, at, defect));
+            }
+            Some(_) => {
+                let defect = Defect::Contradicted {
+                    master: master.path(),
+                };
+                self.refuse_master(builder, master, at, defect);
+                // The other streams are blocked as well.
+                self.claim_platform(builder, master, at, &ids);
+            }
+            None if is_host => self.claim_functions(builder, master, at),
             None => self.claim_platform(builder, master, at, &ids),
         }
         self.seen.entry(master.id()).or_insert(ids);
@@ -235,8 +234,9 @@ impl<'t> List<'t> {
     /// Where the next entry starts behind one of unknown length: at a cell that cannot be a stream ID and is the
     /// phandle of a node that can be a master. Without one, the rest of the list is lost.
     fn resynchronise(&self, builder: &mut Builder<'t>, start: usize) -> Option<usize> {
+        let kind = builder.smmus.get(self.smmu.0).map(|smmu| smmu.kind)?;
         let is_start = |cell: u32| {
-            cell > 0xffff
+            !kind.fits(cell)
                 && builder
                     .tree
                     .by_phandle(cell)
@@ -260,6 +260,7 @@ impl<'t> List<'t> {
 }
 
 /// Refuses every node that may be a master in a part of a list that cannot be read, unless it is described elsewhere.
+/// The defect is reported where it takes effect.
 fn tentatively_refuse_tail(
     builder: &mut Builder<'_>,
     smmu: SmmuIndex,
@@ -268,25 +269,26 @@ fn tentatively_refuse_tail(
     start: usize,
 ) {
     let blocked = builder.smmus.get(smmu.0).is_some_and(|smmu| smmu.is_usable());
+    let mut seen = BTreeSet::new();
     for (offset, &word) in words.iter().enumerate() {
         let Ok(master) = builder.tree.by_phandle(word) else {
             continue;
         };
-        if !master.has(CELLS) {
+        if !master.has(CELLS) || !seen.insert(master.id()) {
             continue;
         }
         let defect = Defect::PerhapsListed {
             master: master.path(),
         };
-        let mut refusal = None;
-        refuse(
-            builder,
-            &mut refusal,
-            at_cell(property, NAME, start + offset, defect),
+        let because = Diagnostic {
             blocked,
-        );
+            ..at_cell(property, NAME, start + offset, defect)
+        };
         for subject in subjects(builder, master) {
-            let refusal = refusal.clone();
+            let refusal = Some(Refusal {
+                because: because.clone(),
+                blocked,
+            });
             let claim = Claim {
                 binding: Binding::Legacy,
                 streams: Vec::new(),
@@ -311,7 +313,7 @@ fn words(property: &Property<'_>) -> Vec<u32> {
 
 /// Who an entry for `master` is about.
 fn subjects(builder: &Builder<'_>, master: Node<'_>) -> Vec<Subject> {
-    if is_pci_host(master) {
+    if builder.is_pci_host(master) {
         functions_behind(builder, master)
             .into_iter()
             .map(Subject::Function)
@@ -327,10 +329,6 @@ fn functions_behind(builder: &Builder<'_>, host: Node<'_>) -> Vec<usize> {
         .filter(|(_, function)| function.host_bridge == host.id())
         .map(|(index, _)| index)
         .collect()
-}
-
-fn is_pci_host(node: Node<'_>) -> bool {
-    matches!(node.text("device_type"), Ok(Some("pci")))
 }
 
 fn stream_id_cells(node: Node<'_>) -> Option<usize> {
