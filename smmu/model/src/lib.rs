@@ -38,7 +38,7 @@
 //! # What is strict
 //! - Registers that reset to UNKNOWN hold noise. Guards, acknowledgements, reserved bits, alignment, sizes are checked.
 //! - Writes to memory may become visible in any order until `publish`; on a memory that is not coherent they
-//!   do not become visible before it.
+//!   do not become visible before it. What hardware wrote may be read after `receive` only.
 //! - Configuration is cached from the moment it can be read, valid or not, until a `CMD_CFGI_*` *and* a later
 //!   `CMD_SYNC` completed. A stream table entry is read word by word: between two such points each word may be
 //!   seen with any value it had, and every such mixture must be the old entry, the new one, or abort.

@@ -24,6 +24,8 @@ struct Data {
     words: HashMap<u64, u64>,
     /// What the CPU wrote and did not publish.
     unpublished: BTreeMap<u64, u64>,
+    /// What hardware wrote over, and the CPU did not receive.
+    unreceived: BTreeMap<u64, u64>,
     blocks: BTreeMap<u64, usize>,
     next: u64,
     pool: Range<u64>,
@@ -42,6 +44,16 @@ impl Data {
     fn block_of(&self, address: u64) -> Option<Block> {
         let (&start, &size) = self.blocks.range(..=address).next_back()?;
         (address - start < size as u64).then_some(Block { address: start, size })
+    }
+
+    /// What cache maintenance by address reaches: whole lines, but no more than asked for where there is nothing to clean.
+    fn covered(&self, address: u64, size: usize) -> Range<u64> {
+        let end = address.saturating_add(size as u64);
+        if self.coherent {
+            address..end
+        } else {
+            address & !(CACHE_LINE - 1)..end.next_multiple_of(CACHE_LINE)
+        }
     }
 
     fn allocated_bytes(&self) -> usize {
@@ -82,6 +94,7 @@ impl Memory {
             coherent,
             words: HashMap::new(),
             unpublished: BTreeMap::new(),
+            unreceived: BTreeMap::new(),
             blocks: BTreeMap::new(),
             next: pool.start,
             pool,
@@ -195,7 +208,8 @@ impl Memory {
                 "the CPU has an unpublished write there, which may overwrite hardware's",
             );
         }
-        data.words.insert(address, value);
+        let old = data.words.insert(address, value).unwrap_or(0);
+        data.unreceived.entry(address).or_insert(old);
         true
     }
 
@@ -269,8 +283,9 @@ impl TableMemory for Memory {
         }
         data.blocks.remove(&block.address);
         let end = block.address + block.size as u64;
-        data.unpublished
-            .retain(|&address, _| address < block.address || address >= end);
+        let outside = |address: &u64, _: &mut u64| *address < block.address || *address >= end;
+        data.unpublished.retain(outside);
+        data.unreceived.retain(outside);
     }
 
     fn read(&self, address: u64) -> u64 {
@@ -280,11 +295,22 @@ impl TableMemory for Memory {
             self.stray(address, "read");
             return 0;
         }
-        *data
+        let word = *data
             .unpublished
             .get(&address)
             .or_else(|| data.words.get(&address))
-            .unwrap_or(&0)
+            .unwrap_or(&0);
+        let Some(&stale) = data.unreceived.get(&address) else {
+            return word;
+        };
+        self.0.log.record(
+            Rule::Unreceived,
+            "memory read by the CPU",
+            address,
+            "mmio::TableMemory::receive",
+            "hardware wrote it, and it was not received",
+        );
+        if data.coherent { word } else { stale }
     }
 
     fn write(&mut self, address: u64, value: u64) {
@@ -304,12 +330,7 @@ impl TableMemory for Memory {
 
     fn publish(&mut self, address: u64, size: usize) {
         let mut data = self.0.data.borrow_mut();
-        let end = address.saturating_add(size as u64);
-        let range = if data.coherent {
-            address..end
-        } else {
-            address & !(CACHE_LINE - 1)..end.next_multiple_of(CACHE_LINE)
-        };
+        let range = data.covered(address, size);
         let published: Vec<(u64, u64)> = data
             .unpublished
             .range(range)
@@ -319,5 +340,12 @@ impl TableMemory for Memory {
             data.unpublished.remove(&at);
             data.words.insert(at, word);
         }
+    }
+
+    fn receive(&mut self, address: u64, size: usize) {
+        self.publish(address, size);
+        let mut data = self.0.data.borrow_mut();
+        let range = data.covered(address, size);
+        data.unreceived.retain(|at, _| !range.contains(at));
     }
 }

@@ -31,6 +31,8 @@ pub enum Rule {
     QueueIndex,
     /// Hardware was told of memory whose writes were not published.
     Unpublished,
+    /// The CPU read what hardware wrote, without [`receive`](mmio::TableMemory::receive) before.
+    Unreceived,
     /// Hardware may still use memory that was given back, or was never allocated.
     NotAllocated,
     /// A stream table entry is not legal.

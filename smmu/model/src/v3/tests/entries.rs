@@ -116,7 +116,7 @@ fn shutting_an_entry_and_changing_it_needs_a_sync_between() {
 
 #[test]
 fn words_behind_an_abort_may_change_freely() {
-    let rules = entry_rules(|rig, entry| {
+    let rules = entry_rules(|rig, _entry| {
         rig.replace_entry(STREAM, ABORT);
         rig.store_body(STREAM, &stage2_entry(rig.tree().root, VMID));
     });
@@ -208,6 +208,24 @@ fn disabling_and_enabling_keeps_the_caches() {
     assert_eq!(rig.reaches(IPA), 0x5000_0000, "the entry from before");
     rig.commands(&[CFGI_ALL]);
     rig.blocked(IPA, false, Event::C_BAD_STE);
+}
+
+#[test]
+fn another_table_is_no_longer_bound_by_the_first() {
+    let rig = Rig::new(Config::qemu10());
+    let _tree = rig.attached();
+    rig.replace_entry(STREAM, INVALID);
+    rig.set_cr0(0xc);
+    let mut memory = rig.memory.clone();
+    memory.free(rig.level2.unwrap());
+    memory.free(rig.table);
+    let table = memory.allocate(64 << 6, 64 << 6).unwrap();
+    mmio::Bus::write64(&rig.smmu, STRTAB_BASE, table.address);
+    rig.write(STRTAB_BASE_CFG, 6);
+    rig.commands(&[CFGI_ALL, TLBI_ALL]);
+    rig.set_cr0(0xd);
+    rig.blocked(IPA, false, Event::C_BAD_STE);
+    rig.settled();
 }
 
 #[test]

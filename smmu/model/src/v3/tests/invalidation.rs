@@ -290,7 +290,7 @@ fn a_block_over_cached_pages_without_break_before_make_is_reported() {
     let (rig, mut tree) = one_page();
     let slot = tree.descriptor(IPA, 2);
     let [word0, word1] = tlbi_ipa(VMID, IPA + PAGE);
-    tree.store(slot, PA + BLOCK | RW);
+    tree.store(slot, (PA + BLOCK) | RW);
     rig.commands(&[[word0, word1]]);
     assert_eq!(rig.reaches(IPA + PAGE), PA + BLOCK + PAGE);
     rig.smmu.violations().expect(Rule::BreakBeforeMake);

@@ -44,6 +44,22 @@ fn publish_covers_its_range_in_words_or_in_lines() {
 }
 
 #[test]
+fn what_hardware_wrote_is_read_after_receive() {
+    for (mut memory, early) in [(Memory::coherent(), 5), (Memory::non_coherent(), 0)] {
+        let block = memory.allocate(0x100, 64).unwrap();
+        assert!(memory.device_write(block.address, 5));
+        assert_eq!(memory.read(block.address), early);
+        memory.violations().expect(Rule::Unreceived);
+        memory.receive(block.address, 8);
+        assert_eq!(memory.read(block.address), 5);
+        assert!(memory.device_write(block.address, 6));
+        memory.publish(block.address, 8);
+        memory.read(block.address);
+        memory.violations().expect(Rule::Unreceived);
+    }
+}
+
+#[test]
 fn stray_accesses_do_nothing_and_are_reported() {
     let mut memory = Memory::coherent();
     let block = memory.allocate(0x10, 8).unwrap();

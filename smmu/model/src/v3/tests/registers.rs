@@ -237,7 +237,7 @@ fn tables_and_queues_must_fit_and_be_aligned() {
         })
     };
     assert_eq!(
-        start(|rig| rig.smmu.write64(CMDQ_BASE, rig.command_queue.address + 32 | 6)),
+        start(|rig| rig.smmu.write64(CMDQ_BASE, (rig.command_queue.address + 32) | 6)),
         [Rule::Misaligned, Rule::NotAllocated]
     );
     assert_eq!(
@@ -276,7 +276,7 @@ fn tables_and_queues_must_fit_and_be_aligned() {
 #[test]
 fn a_misaligned_level_2_table_is_reported() {
     let rig = Rig::new(Config::qemu10());
-    rig.store(rig.table.address + 8, rig.level2.unwrap().address + 64 | 9);
+    rig.store(rig.table.address + 8, (rig.level2.unwrap().address + 64) | 9);
     assert!(rig.smmu.violations().rules().contains(&Rule::IllegalL1));
     rig.smmu.violations().take();
 }
