@@ -10,4 +10,4 @@
 
 pub mod v3;
 
-pub use v3::{Found, GateError, V3Report, shut_v3};
+pub use v3::{Features, Found, GateError, V3Report, shut_v3};

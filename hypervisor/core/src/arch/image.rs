@@ -31,6 +31,13 @@ pub fn whole() -> Range<PhysicalAddress> {
     text().start..data().end
 }
 
+/// The code and constants, as they are now.
+pub fn constant_bytes() -> &'static [u8] {
+    let range = text().start..rodata().end;
+    // SAFETY: the image is mapped for reading there for good, and nothing of ours writes it after `entry.S`.
+    unsafe { core::slice::from_raw_parts(core::ptr::with_exposed_provenance(range.start), range.len()) }
+}
+
 /// Bytes that the boot loader read: without bss.
 pub fn file_size() -> usize {
     (&raw const data_end).addr() - text().start

@@ -64,6 +64,12 @@ impl HostBridge {
             fabric: Fabric::default(),
             config,
         };
+        #[cfg(feature = "sabotage-keep-bus-mastering")]
+        {
+            log::warn!(target: "pci", "SABOTAGE: this test build leaves bus mastering as firmware set it");
+            let mastering = fabric.functions.iter().filter(|function| function.found_mastering);
+            mastering.for_each(|function| fabric.set_bus_master(&bridge.config, function.bdf, true));
+        }
         let assigned = assign(&bridge.config, &mut fabric, &bridge.windows);
         bridge.fabric = fabric;
         for bdf in &assigned.unplaced {
