@@ -103,13 +103,6 @@ impl State {
     pub(super) fn resume_commands(&mut self) {
         self.commands.halted = false;
         self.commands.timer = None;
-        let kept: Vec<u64> = self
-            .commands
-            .pending
-            .iter()
-            .map(|(_, exposed)| *exposed)
-            .collect();
-        self.streams.retract(&kept);
         self.expose_commands(self.command_cons());
     }
 

@@ -63,17 +63,6 @@ impl Streams {
         self.unknown |= self.table.take().is_some();
         self.stretches.clear();
     }
-
-    /// Commands stopped at an error: what was announced and not consumed is read again (7.1). Only the
-    /// announcements made at the moments `kept` remain.
-    pub(super) fn retract(&mut self, kept: &[u64]) {
-        for tracker in self.entries.values_mut() {
-            tracker.next.retain(|(moment, ..)| kept.contains(moment));
-        }
-        for descriptor in self.descriptors.values_mut() {
-            descriptor.next.retain(|(moment, _)| kept.contains(moment));
-        }
-    }
 }
 
 /// How a stream's configuration was found.

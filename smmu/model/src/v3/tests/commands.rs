@@ -140,6 +140,24 @@ fn a_replaced_invalidation_counts_after_the_restart() {
 }
 
 #[test]
+fn a_discarded_invalidation_leaves_nothing_behind() {
+    let rig = Rig::new(Config::qemu10());
+    rig.store(rig.entry(STREAM), 1);
+    rig.store(rig.table.address + 8, 0x40);
+    rig.smmu.inject(Fault::CommandIllegal { after: 0 });
+    let slot = rig.command_queue.address + u64::from(rig.read(CMDQ_PROD) & 0x3f) * 16;
+    rig.command(cfgi_ste(0x100, false));
+    rig.command(SYNC);
+    rig.clock.advance(20);
+    rig.store(slot, SYNC[0]);
+    rig.write(GERRORN, 1);
+    rig.drain();
+    assert_eq!(rig.smmu.unsettled().len(), 2, "{:?}", rig.smmu.unsettled());
+    rig.commands(&[cfgi_ste(STREAM, true), cfgi_ste(0x100, false)]);
+    rig.settled();
+}
+
+#[test]
 fn a_stuck_queue_never_moves() {
     for fault in [Fault::CommandsStuck, Fault::SyncStuck] {
         let rig = Rig::new(Config::qemu10());

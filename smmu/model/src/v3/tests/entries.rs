@@ -115,6 +115,55 @@ fn shutting_an_entry_and_changing_it_needs_a_sync_between() {
 }
 
 #[test]
+fn two_new_entries_one_after_the_other_are_found_at_the_second() {
+    let rules = entry_rules(|rig, entry| {
+        let _old = rig.attached();
+        rig.store(entry + 24, rig.tree().root);
+        rig.smmu.violations().assert_none();
+        rig.store(entry + 24, rig.tree().root);
+    });
+    assert_eq!(rules, [Rule::HalfWritten]);
+}
+
+#[test]
+fn an_entry_that_changes_while_it_is_being_invalidated_was_visible() {
+    let rules = entry_rules(|rig, entry| {
+        let old = rig.attached();
+        rig.command(cfgi_ste(STREAM, true));
+        rig.command(SYNC);
+        rig.store(entry + 24, rig.tree().root);
+        rig.store(entry + 24, old.root);
+        rig.drain();
+        rig.smmu.violations().assert_none();
+        rig.commands(&[cfgi_ste(STREAM, true)]);
+    });
+    assert_eq!(rules, [Rule::HalfWritten]);
+}
+
+#[test]
+fn an_illegal_entry_is_found_when_it_is_announced() {
+    let rules = entry_rules(|rig, entry| {
+        rig.store(entry, 0b010 << 1 | 1);
+        rig.commands(&[cfgi_ste(STREAM, true)]);
+    });
+    assert!(rules.contains(&Rule::IllegalSte), "{rules:?}");
+}
+
+#[test]
+fn a_fetch_does_not_last_over_disabling() {
+    let rules = entry_rules(|rig, entry| {
+        let words = stage2_entry(rig.tree().root, VMID);
+        rig.store_body(STREAM, &words);
+        rig.set_cr0(0xc);
+        rig.set_cr0(0xd);
+        rig.store(entry, words[0]);
+        rig.commands(&[cfgi_ste(STREAM, true)]);
+        rig.faults(IPA);
+    });
+    assert_eq!(rules, []);
+}
+
+#[test]
 fn words_behind_an_abort_may_change_freely() {
     let rules = entry_rules(|rig, _entry| {
         rig.replace_entry(STREAM, ABORT);
@@ -187,6 +236,30 @@ fn a_level_2_table_that_is_unlinked_stays_cached_until_cfgi_all() {
     rig.blocked(IPA, false, Event::C_BAD_STREAMID);
     rig.memory.clone().free(rig.level2.unwrap());
     rig.settled();
+}
+
+#[test]
+fn a_descriptor_that_spans_too_much_is_reported_and_leads_nowhere() {
+    let rig = Rig::new(Config::qemu10());
+    let level2 = rig.memory.clone().allocate(64 << 9, 64 << 9).unwrap();
+    rig.store(rig.table.address + 8, level2.address | 10);
+    rig.smmu.violations().expect(Rule::IllegalL1);
+    rig.commands(&[CFGI_ALL]);
+    assert_eq!(
+        rig.smmu.dma(0x100, IPA, false).event_kind(),
+        Some(Event::C_BAD_STREAMID)
+    );
+}
+
+#[test]
+fn a_table_that_was_not_published_before_enabling_is_reported() {
+    let rig = Rig::new(Config::qemu10());
+    rig.set_cr0(0xc);
+    let mut memory = rig.memory.clone();
+    let word = memory.read(rig.table.address);
+    memory.write(rig.table.address, word);
+    rig.set_cr0(0xd);
+    rig.smmu.violations().expect(Rule::Unpublished);
 }
 
 #[test]

@@ -71,10 +71,12 @@ fn faults_of_the_walk_have_their_codes() {
     tree.map_page(IPA + PAGE, 0x5000_0000, RW & !(1 << 10));
     tree.map_page(IPA + 2 * PAGE, 1 << 44, RW);
     tree.map_page(IPA + 3 * PAGE, 0x5000_0000, RW & !(1 << 6));
+    tree.map_page(IPA + 4 * PAGE, 1 << 48, RW);
     rig.blocked(IPA, true, Event::F_PERMISSION);
     rig.blocked(IPA + PAGE, false, Event::F_ACCESS);
     rig.blocked(IPA + 2 * PAGE, false, Event::F_ADDR_SIZE);
     rig.blocked(IPA + 3 * PAGE, false, Event::F_PERMISSION);
+    rig.blocked(IPA + 4 * PAGE, false, Event::F_ADDR_SIZE);
     assert_eq!(
         rig.dma(IPA + 3 * PAGE, true).translated(),
         Some(0x5000_0000),

@@ -72,34 +72,36 @@ fn a_block_at_level_0_is_not_mapped() {
 fn entries_that_are_bad() {
     let good = stage2_entry(0, VMID)[2];
     let with = |low: u32, bits: u32, value: u64| good & !(((1 << bits) - 1) << low) | value << low;
-    let cases: [(u64, &str); 14] = [
-        (with(57, 1, 1), "S2S with STALL_MODEL 1"),
-        (with(38, 2, 3), "S2SL0 3"),
-        (with(32, 6, 16), "input beyond OAS"),
-        (with(32, 8, 20 | 1 << 6), "32 concatenated tables"),
-        (with(32, 8, 34 | 1 << 6), "a root without an entry"),
-        (with(32, 6, 40), "S2T0SZ 40"),
-        (with(46, 2, 3), "reserved granule"),
-        (with(51, 1, 0), "S2AA64 0"),
-        (with(52, 1, 1), "big-endian tables"),
-        (with(48, 3, 7), "reserved S2PS"),
-        (with(44, 2, 1), "reserved shareability"),
-        (with(16, 1, 1), "reserved bit"),
-        (with(56, 1, 1), "S2HA without HTTU"),
-        (with(63, 1, 1), "reserved bit"),
+    let cases = [
+        (with(57, 1, 1), "S2S"),
+        (with(38, 2, 3), "S2SL0"),
+        (with(32, 8, 16 | 2 << 6), "S2T0SZ"), // 48 bits, of 44
+        (with(32, 8, 20 | 1 << 6), "S2T0SZ"), // 32 concatenated tables
+        (with(32, 8, 34 | 1 << 6), "S2T0SZ"), // a root without an entry
+        (with(32, 6, 40), "S2T0SZ"),
+        (with(46, 2, 3), "S2TG"),
+        (with(51, 1, 0), "S2AA64"),
+        (with(52, 1, 1), "S2ENDI"),
+        (with(48, 3, 7), "S2PS"),
+        (with(44, 2, 1), "S2SH0"),
+        (with(16, 1, 1), "STE[2][31:16]"),
+        (with(56, 1, 1), "STE[2]"), // S2HA without HTTU
+        (with(63, 1, 1), "STE[2]"),
     ];
-    for (word2, what) in cases {
+    for (word2, field) in cases {
         let rig = Rig::new(Config::qemu10());
-        let root = rig.tree().root;
+        // Aligned for any number of concatenated tables.
+        let root = rig.memory.clone().allocate(0x1000, 0x10_0000).unwrap().address;
         let mut words = stage2_entry(root, VMID);
         words[2] = word2;
         rig.replace_entry(STREAM, words);
         rig.blocked(0, false, Event::C_BAD_STE);
-        assert!(
-            rig.smmu.violations().rules().contains(&Rule::IllegalSte),
-            "{what}"
-        );
-        rig.smmu.violations().take();
+        let found = rig.smmu.violations().take();
+        let expected = format!("STE of stream {STREAM:#x}: {field}");
+        let named = found
+            .iter()
+            .any(|found| found.rule == Rule::IllegalSte && found.subject == expected);
+        assert!(named, "{field}: {found:?}");
     }
 }
 
