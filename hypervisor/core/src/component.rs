@@ -10,7 +10,7 @@ mod host;
 mod image;
 mod services;
 
-pub use death::{Death, Spot};
+pub use death::Death;
 pub use image::ImageError;
 
 use alloc::boxed::Box;
@@ -312,13 +312,8 @@ impl Called {
         }
         self.host.begin_call();
         let died = match self.enter(function, arguments) {
-            Ending::Returned(value) => {
-                // A status is 32 bits; what stands above them is not part of it.
-                return match Status((value & u64::from(u32::MAX)) as u32) {
-                    Status::OK => Ok(()),
-                    status => Err(CallError::Failed(status)),
-                };
-            }
+            Ending::Returned(Status::OK) => return Ok(()),
+            Ending::Returned(status) => return Err(CallError::Failed(status)),
             Ending::Faulted(place) => Death::of_fault(&place, &self.image),
             Ending::TimedOut(place) => Death::of_timeout(&place, &self.image),
             Ending::Panicked => Death::Panicked(self.host.take_panic()),

@@ -12,9 +12,9 @@
 //!
 //! # Rules
 //! - One call at a time enters a component, on whichever CPU; the core holds a lock around it.
-//! - A call runs on a stack of the component's own ([`STACK_SIZE`]) and has [`CALL_LIMIT_US`] to come back. One that
-//!   panics, faults, or stays away is cut off, and the component is never called again: its SMMUs stay
-//!   as they are, with the gate shut behind them.
+//! - A call runs on a stack of the component's own ([`STACK_SIZE`]) and has [`CALL_LIMIT_US`] to come back, and as much
+//!   once more in case that the whole machine was held up. One that panics, faults, or stays away is cut off, and the
+//!   component is never called again: its SMMUs stay as they are, with the gate shut behind them.
 //! - Pointers in a call are valid during that call only, and for the structure they name.
 //! - Handles are generation-checked on both sides: a stale one is [`Status::STALE_HANDLE`], not a crash.
 //!

@@ -1,9 +1,9 @@
 //! How a component ended, in words.
 
 use super::guard::Place;
-use super::host::Line;
 use super::image::Image;
 use crate::arch::Syndrome;
+use alloc::sync::Arc;
 use core::fmt;
 use driver_abi::CALL_LIMIT_US;
 
@@ -11,7 +11,7 @@ use driver_abi::CALL_LIMIT_US;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Death {
     /// It panicked, with this message.
-    Panicked(Line),
+    Panicked(Arc<str>),
     /// It ran out of stack.
     StackOverflow {
         /// Where it was.

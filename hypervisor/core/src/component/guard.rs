@@ -13,10 +13,11 @@ use super::services;
 use crate::arch::gic::{self, Mask};
 use crate::arch::percpu::{self, PerCpu};
 use crate::arch::timer;
+use core::ffi::c_void;
 use core::mem::offset_of;
 use core::ptr;
 use core::sync::atomic::Ordering;
-use driver_abi::CALL_LIMIT_US;
+use driver_abi::{CALL_LIMIT_US, Status};
 
 core::arch::global_asm!(
     include_str!("guard.S"),
@@ -48,8 +49,8 @@ struct Context {
     stack_top: u64,
     periods: u64,
     period_ticks: u64,
-    /// Who is called, for the services.
-    host: *const Host,
+    /// The [`Host`] of who is called, for the services.
+    host: *const c_void,
 }
 
 /// Where a component was when it was left.
@@ -69,8 +70,8 @@ pub(super) struct Place {
 /// How a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// It returned this value.
-    Returned(u64),
+    /// It returned this status.
+    Returned(Status),
     /// It took an exception there.
     Faulted(Place),
     /// It did not return in time, and was there.
@@ -83,7 +84,8 @@ pub(super) enum Ending {
 #[repr(C)]
 struct Outcome {
     how: u64,
-    value: u64,
+    /// A status: 32 bits, whatever stands above them in the register.
+    value: u32,
 }
 
 unsafe extern "C" {
@@ -108,7 +110,7 @@ pub(super) unsafe fn call(function: usize, arguments: [u64; 3], stack_top: usize
         stack_top: stack_top as u64,
         periods: MORE_PERIODS,
         period_ticks: timer::us_to_ticks(CALL_LIMIT_US),
-        host,
+        host: ptr::from_ref(host).cast(),
     };
     let guard = &percpu::this().guard;
     guard.store((&raw mut context).cast(), Ordering::Relaxed);
@@ -122,7 +124,7 @@ pub(super) unsafe fn call(function: usize, arguments: [u64; 3], stack_top: usize
     gic::set_mask(Mask::Open);
     guard.store(ptr::null_mut(), Ordering::Relaxed);
     match outcome.how {
-        0 => Ending::Returned(outcome.value),
+        0 => Ending::Returned(Status(outcome.value)),
         1 => Ending::Faulted(context.place),
         2 => Ending::TimedOut(context.place),
         _ => Ending::Panicked,
@@ -135,5 +137,5 @@ pub(super) fn current<R>(look: impl FnOnce(&Host) -> R) -> Option<R> {
     // SAFETY: `call` points it at a live context before it enters the component, and clears it after.
     let context = unsafe { context.as_ref() }?;
     // SAFETY: `call` borrows the host for longer than the context lives.
-    Some(look(unsafe { &*context.host }))
+    Some(look(unsafe { &*context.host.cast::<Host>() }))
 }

@@ -4,6 +4,7 @@ use crate::arch::mmu::{self, Kind};
 use crate::arch::{cpu, timer};
 use crate::memory::{Frames, allocate_frames};
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use arrayvec::ArrayString;
 use core::ops::Range;
@@ -245,8 +246,9 @@ impl Host {
     }
 
     /// The panic message of the call that just ended.
-    pub(super) fn take_panic(&self) -> Line {
-        self.state.lock().panic.take().unwrap_or_default()
+    pub(super) fn take_panic(&self) -> Arc<str> {
+        let text = self.state.lock().panic.take().unwrap_or_default();
+        Arc::from(text.as_str())
     }
 
     /// Microseconds since the core started.
@@ -268,7 +270,7 @@ impl Drop for Host {
 }
 
 /// A component's text on one line of the console.
-pub(super) type Line = ArrayString<LINE_SIZE>;
+type Line = ArrayString<LINE_SIZE>;
 
 fn printable(text: &[u8]) -> Line {
     let mut line = Line::new();

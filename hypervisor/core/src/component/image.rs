@@ -71,13 +71,9 @@ impl Image {
         let mut mapped_to = whole.start;
         for part in &parts {
             // What lies between two parts: guard pages, and gaps that the file leaves.
-            mmu::unmap(mapped_to..part.range.start).or_else(|error| {
-                if mapped_to == part.range.start {
-                    Ok(())
-                } else {
-                    Err(error)
-                }
-            })?;
+            if mapped_to < part.range.start {
+                mmu::unmap(mapped_to..part.range.start)?;
+            }
             if part.kind == Kind::Text {
                 cpu::publish_instructions(part.range.clone());
             }
