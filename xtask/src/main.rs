@@ -1,1 +1,41 @@
-fn main() {}
+//! `cargo xtask`: the project's one entry point, for people and for CI.
+//!
+//! This file only dispatches; each subcommand has a file of its own.
+
+#![forbid(unsafe_code)]
+
+mod board;
+mod build;
+mod bundle;
+mod ci;
+mod flags;
+mod partition_file;
+mod project;
+mod qemu;
+mod run;
+mod scenario;
+mod setup;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let flags = flags::Xtask::from_env_or_exit();
+    let outcome = match flags.subcommand {
+        flags::XtaskCmd::Setup(cmd) => cmd.run(),
+        flags::XtaskCmd::Build(cmd) => cmd.run(),
+        flags::XtaskCmd::Bundle(cmd) => cmd.run(),
+        flags::XtaskCmd::Run(cmd) => cmd.run(),
+        flags::XtaskCmd::Test(cmd) => cmd.run(),
+        flags::XtaskCmd::Ci(cmd) => cmd.run(),
+        flags::XtaskCmd::Tidy(cmd) => cmd.run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! Edits a device tree blob, to hand the core trees that no boot loader should.
+//!
+//! The format is that of the Devicetree Specification v0.4, chapter 5, version 17.
+
+use serde::Deserialize;
+
+/// What is done to a device tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TreeDamage {
+    /// None.
+    Intact,
+    /// The first four bytes are something else.
+    BadMagic,
+    /// The blob ends in the middle of its structure block.
+    TruncatedBlock,
+    /// 100 nodes inside each other.
+    DeepNodes,
+    /// FDT_NOP tokens between all others, as boot loaders leave them where they deleted something.
+    Nops,
+    /// The memory node is missing.
+    NoMemory,
+    /// The interrupt controller is missing.
+    NoGic,
+}
+
+/// Why a blob cannot be edited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DtbError {
+    /// It is not a blob that can be read.
+    #[error("the device tree cannot be read at offset {0}")]
+    Malformed(usize),
+    /// What is to be removed is not there.
+    #[error("the device tree has no node {0}")]
+    NoNode(&'static str),
+}
+
+const MAGIC: u32 = 0xd00d_feed;
+const VERSION: u32 = 17;
+const LAST_COMPATIBLE_VERSION: u32 = 16;
+const BEGIN_NODE: u32 = 1;
+const END_NODE: u32 = 2;
+const PROP: u32 = 3;
+const NOP: u32 = 4;
+const END: u32 = 9;
+const HEADER_SIZE: usize = 40;
+const DEPTH: usize = 100;
+
+/// One token of the structure block, with what belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Token {
+    Begin(Vec<u8>),
+    Property { name: u32, value: Vec<u8> },
+    End,
+    Nop,
+}
+
+/// A blob in parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dtb {
+    boot_cpu: u32,
+    reservations: Vec<u8>,
+    tokens: Vec<Token>,
+    strings: Vec<u8>,
+}
+
+impl TreeDamage {
+    /// The spoiled blob.
+    ///
+    /// # Errors
+    /// `blob` is no device tree, or has not what is to be removed.
+    pub fn apply(self, blob: &[u8]) -> Result<Vec<u8>, DtbError> {
+        let mut dtb = Dtb::parse(blob)?;
+        match self {
+            TreeDamage::Intact | TreeDamage::BadMagic | TreeDamage::TruncatedBlock => {}
+            TreeDamage::DeepNodes => dtb.nest(DEPTH),
+            TreeDamage::Nops => dtb.scatter_nops(),
+            TreeDamage::NoMemory => dtb.remove("memory")?,
+            TreeDamage::NoGic => dtb.remove("intc")?,
+        }
+        let mut blob = dtb.emit();
+        match self {
+            TreeDamage::BadMagic => blob.splice(0..4, *b"BAD!").for_each(drop),
+            TreeDamage::TruncatedBlock => {
+                blob.truncate((HEADER_SIZE + blob.len()) / 2 / 4 * 4);
+                let size = length(blob.len());
+                blob.splice(4..8, size.to_be_bytes()).for_each(drop);
+            }
+            _ => {}
+        }
+        Ok(blob)
+    }
+}
+
+impl Dtb {
+    /// Takes a blob apart.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn parse(blob: &[u8]) -> Result<Self, DtbError> {
+        if word(blob, 0)? != MAGIC {
+            return Err(DtbError::Malformed(0));
+        }
+        let structure = offset(blob, 8)?;
+        let strings = offset(blob, 12)?;
+        let reservations = offset(blob, 16)?;
+        let mut end = reservations;
+        while bytes(blob, end, 16)? != [0; 16] {
+            end += 16;
+        }
+        let mut tokens = Vec::new();
+        let mut at = structure;
+        loop {
+            let token = word(blob, at)?;
+            at += 4;
+            match token {
+                BEGIN_NODE => {
+                    let rest = blob.get(at..).ok_or(DtbError::Malformed(at))?;
+                    let size = rest
+                        .iter()
+                        .position(|&byte| byte == 0)
+                        .ok_or(DtbError::Malformed(at))?;
+                    tokens.push(Token::Begin(bytes(blob, at, size)?.to_vec()));
+                    at = (at + size + 1).next_multiple_of(4);
+                }
+                END_NODE => tokens.push(Token::End),
+                PROP => {
+                    let size = offset(blob, at)?;
+                    let name = word(blob, at + 4)?;
+                    let value = bytes(blob, at + 8, size)?.to_vec();
+                    tokens.push(Token::Property { name, value });
+                    at = (at + 8 + size).next_multiple_of(4);
+                }
+                NOP => tokens.push(Token::Nop),
+                END => break,
+                _ => return Err(DtbError::Malformed(at - 4)),
+            }
+        }
+        Ok(Dtb {
+            boot_cpu: word(blob, 28)?,
+            reservations: bytes(blob, reservations, end + 16 - reservations)?.to_vec(),
+            tokens,
+            strings: bytes(blob, strings, offset(blob, 32)?)?.to_vec(),
+        })
+    }
+
+    /// Puts the parts together.
+    pub fn emit(&self) -> Vec<u8> {
+        let mut structure = Vec::new();
+        let push = |structure: &mut Vec<u8>, word: u32| structure.extend_from_slice(&word.to_be_bytes());
+        for token in &self.tokens {
+            match token {
+                Token::Begin(name) => {
+                    push(&mut structure, BEGIN_NODE);
+                    structure.extend_from_slice(name);
+                    structure.push(0);
+                }
+                Token::End => push(&mut structure, END_NODE),
+                Token::Nop => push(&mut structure, NOP),
+                Token::Property { name, value } => {
+                    push(&mut structure, PROP);
+                    push(&mut structure, length(value.len()));
+                    push(&mut structure, *name);
+                    structure.extend_from_slice(value);
+                }
+            }
+            structure.resize(structure.len().next_multiple_of(4), 0);
+        }
+        push(&mut structure, END);
+
+        let structure_at = HEADER_SIZE + self.reservations.len();
+        let strings_at = structure_at + structure.len();
+        let total = (strings_at + self.strings.len()).next_multiple_of(8);
+        let header = [
+            MAGIC,
+            length(total),
+            length(structure_at),
+            length(strings_at),
+            length(HEADER_SIZE),
+            VERSION,
+            LAST_COMPATIBLE_VERSION,
+            self.boot_cpu,
+            length(self.strings.len()),
+            length(structure.len()),
+        ];
+        let mut blob: Vec<u8> = header.iter().flat_map(|word| word.to_be_bytes()).collect();
+        blob.extend_from_slice(&self.reservations);
+        blob.extend_from_slice(&structure);
+        blob.extend_from_slice(&self.strings);
+        blob.resize(total, 0);
+        blob
+    }
+
+    /// The number in a property of a node just below the root, whether it has one cell or two.
+    pub fn number(&self, node: &str, property: &str) -> Option<u64> {
+        let mut depth = 0;
+        let mut inside = false;
+        for token in &self.tokens {
+            match token {
+                Token::Begin(name) => {
+                    depth += 1;
+                    inside = depth == 2 && name == node.as_bytes();
+                }
+                Token::End => depth -= 1,
+                Token::Property { name, value } if inside && self.string(*name) == property.as_bytes() => {
+                    return match value.len() {
+                        4 | 8 => Some(
+                            value
+                                .iter()
+                                .fold(0, |number, byte| number << 8 | u64::from(*byte)),
+                        ),
+                        _ => None,
+                    };
+                }
+                Token::Property { .. } | Token::Nop => {}
+            }
+        }
+        None
+    }
+
+    fn string(&self, offset: u32) -> &[u8] {
+        let rest = usize::try_from(offset)
+            .ok()
+            .and_then(|offset| self.strings.get(offset..));
+        rest.and_then(|rest| rest.split(|&byte| byte == 0).next())
+            .unwrap_or_default()
+    }
+
+    /// Adds `depth` nodes, each inside the one before, as the root's last child.
+    fn nest(&mut self, depth: usize) {
+        let last = self
+            .tokens
+            .iter()
+            .rposition(|token| *token == Token::End)
+            .unwrap_or(0);
+        let opened = std::iter::repeat_n(Token::Begin(b"deep".to_vec()), depth);
+        let closed = std::iter::repeat_n(Token::End, depth);
+        self.tokens
+            .splice(last..last, opened.chain(closed))
+            .for_each(drop);
+    }
+
+    /// Puts a NOP behind each token.
+    fn scatter_nops(&mut self) {
+        self.tokens = std::mem::take(&mut self.tokens)
+            .into_iter()
+            .flat_map(|token| [token, Token::Nop])
+            .collect();
+    }
+
+    /// Removes the first node whose name is `name`, with or without a unit address.
+    fn remove(&mut self, name: &'static str) -> Result<(), DtbError> {
+        let is_it = |token: &Token| matches!(token, Token::Begin(full) if full.split(|&byte| byte == b'@').next() == Some(name.as_bytes()));
+        let start = self.tokens.iter().position(is_it).ok_or(DtbError::NoNode(name))?;
+        let mut depth = 0usize;
+        let mut end = start;
+        for token in self.tokens.iter().skip(start) {
+            end += 1;
+            match token {
+                Token::Begin(_) => depth += 1,
+                Token::End => depth -= 1,
+                Token::Property { .. } | Token::Nop => {}
+            }
+            if depth == 0 {
+                break;
+            }
+        }
+        self.tokens.drain(start..end);
+        Ok(())
+    }
+}
+
+/// Sizes of a blob fit 32 bits: it is made of blobs and a few hundred bytes.
+fn length(size: usize) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
+}
+
+fn bytes(blob: &[u8], at: usize, size: usize) -> Result<&[u8], DtbError> {
+    let end = at.checked_add(size);
+    end.and_then(|end| blob.get(at..end))
+        .ok_or(DtbError::Malformed(at))
+}
+
+fn word(blob: &[u8], at: usize) -> Result<u32, DtbError> {
+    let word = bytes(blob, at, 4)?
+        .try_into()
+        .map_err(|_| DtbError::Malformed(at))?;
+    Ok(u32::from_be_bytes(word))
+}
+
+fn offset(blob: &[u8], at: usize) -> Result<usize, DtbError> {
+    usize::try_from(word(blob, at)?).map_err(|_| DtbError::Malformed(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use vm_fdt::FdtWriter;
+
+    use super::*;
+
+    fn blob() -> Vec<u8> {
+        let mut fdt = FdtWriter::new().unwrap();
+        let root = fdt.begin_node("").unwrap();
+        fdt.property_u32("#address-cells", 2).unwrap();
+        for name in ["memory@40000000", "intc@8000000", "chosen"] {
+            let node = fdt.begin_node(name).unwrap();
+            fdt.property_string("odd", "four").unwrap();
+            fdt.property_u64("linux,initrd-start", 0x1_4800_0000).unwrap();
+            if name.starts_with("intc") {
+                let child = fdt.begin_node("its@8080000").unwrap();
+                fdt.property_null("msi-controller").unwrap();
+                fdt.end_node(child).unwrap();
+            }
+            fdt.end_node(node).unwrap();
+        }
+        fdt.end_node(root).unwrap();
+        fdt.finish().unwrap()
+    }
+
+    #[test]
+    fn parts_put_together_are_the_same_tree() {
+        let dtb = Dtb::parse(&blob()).unwrap();
+        assert_eq!(Dtb::parse(&dtb.emit()).unwrap(), dtb);
+        assert_eq!(
+            Dtb::parse(&TreeDamage::Intact.apply(&blob()).unwrap()).unwrap(),
+            dtb
+        );
+    }
+
+    #[test]
+    fn numbers_of_chosen_are_found() {
+        let dtb = Dtb::parse(&blob()).unwrap();
+        assert_eq!(dtb.number("chosen", "linux,initrd-start"), Some(0x1_4800_0000));
+        assert_eq!(dtb.number("chosen", "odd"), None);
+        assert_eq!(dtb.number("its@8080000", "msi-controller"), None);
+        assert_eq!(dtb.number("absent", "odd"), None);
+    }
+
+    #[test]
+    fn each_kind_of_damage_does_what_it_says() {
+        let good = Dtb::parse(&blob()).unwrap();
+        let count = |dtb: &Dtb, name: &[u8]| {
+            dtb.tokens
+                .iter()
+                .filter(|token| matches!(token, Token::Begin(n) if n.starts_with(name)))
+                .count()
+        };
+        let apply = |damage: TreeDamage| damage.apply(&blob()).unwrap();
+
+        let deep = Dtb::parse(&apply(TreeDamage::DeepNodes)).unwrap();
+        assert_eq!(count(&deep, b"deep"), 100);
+        let nops = Dtb::parse(&apply(TreeDamage::Nops)).unwrap();
+        assert_eq!(nops.tokens.len(), 2 * good.tokens.len());
+        let no_memory = Dtb::parse(&apply(TreeDamage::NoMemory)).unwrap();
+        assert_eq!((count(&no_memory, b"memory"), count(&no_memory, b"intc")), (0, 1));
+        let no_gic = Dtb::parse(&apply(TreeDamage::NoGic)).unwrap();
+        assert_eq!(
+            (
+                count(&no_gic, b"intc"),
+                count(&no_gic, b"its"),
+                count(&no_gic, b"chosen")
+            ),
+            (0, 0, 1)
+        );
+
+        assert_eq!(
+            Dtb::parse(&apply(TreeDamage::BadMagic)),
+            Err(DtbError::Malformed(0))
+        );
+        let truncated = apply(TreeDamage::TruncatedBlock);
+        assert!(truncated.len() < good.emit().len());
+        assert_eq!(offset(&truncated, 4), Ok(truncated.len()));
+        assert!(Dtb::parse(&truncated).is_err());
+    }
+
+    #[test]
+    fn what_is_no_tree_is_refused() {
+        assert_eq!(
+            TreeDamage::Intact.apply(b"no tree at all"),
+            Err(DtbError::Malformed(0))
+        );
+        let mut half = blob();
+        half.truncate(60);
+        assert!(Dtb::parse(&half).is_err());
+        let without_memory = TreeDamage::NoMemory.apply(&blob()).unwrap();
+        assert_eq!(
+            TreeDamage::NoMemory.apply(&without_memory),
+            Err(DtbError::NoNode("memory"))
+        );
+    }
+}

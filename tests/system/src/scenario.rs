@@ -1,0 +1,103 @@
+//! Scenarios: one run in QEMU each, as a file of `tests/system/scenarios` describes it.
+
+use serde::Deserialize;
+
+use crate::damage::ComponentDamage;
+use crate::dtb::TreeDamage;
+use crate::story::ExpectedLine;
+
+/// One run.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Scenario {
+    /// What it shows.
+    pub title: String,
+    /// The story it has to tell: a file of `tests/stories`.
+    pub story: String,
+    /// The partition: a file of `tests/partitions`.
+    #[serde(default = "main_partition")]
+    pub partition: String,
+    /// Whether the machine has an SMMU.
+    #[serde(default = "yes")]
+    pub iommu: bool,
+    /// Features of the core: sabotage that shows what the sabotaged part is good for.
+    #[serde(default)]
+    pub features: Vec<String>,
+    /// What is wrong with the SMMU's component.
+    pub component: Option<ComponentDamage>,
+    /// A component of the tests that takes the place of the SMMU's.
+    pub replace_component: Option<String>,
+    /// What is wrong with the device tree.
+    pub device_tree: Option<TreeDamage>,
+    /// A program of the tests that runs before the core, as firmware would.
+    pub stage0: Option<String>,
+    /// What has to be seen besides the story.
+    #[serde(default)]
+    pub expect: Vec<ExpectedLine>,
+    /// How the run ends.
+    #[serde(default)]
+    pub ends: Ends,
+    /// Seconds after which the run has failed.
+    #[serde(default = "timeout_s")]
+    pub timeout_s: u64,
+}
+
+/// How a run ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ends {
+    /// The core powers the machine off.
+    #[default]
+    PowerOff,
+    /// The machine stays on; it is ended a little after the story was told.
+    StaysOn,
+}
+
+fn main_partition() -> String {
+    "main".to_string()
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn timeout_s() -> u64 {
+    90
+}
+
+impl Scenario {
+    /// Reads a scenario's file.
+    ///
+    /// # Errors
+    /// The text has another form.
+    pub fn from_toml(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn every_scenario_refers_to_files_that_exist() {
+        let tests = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        let mut count = 0;
+        for entry in std::fs::read_dir(tests.join("system/scenarios")).unwrap() {
+            let path = entry.unwrap().path();
+            let text = std::fs::read_to_string(&path).unwrap();
+            let scenario =
+                Scenario::from_toml(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            for file in [
+                format!("stories/{}.toml", scenario.story),
+                format!("partitions/{}.toml", scenario.partition),
+            ] {
+                assert!(tests.join(&file).is_file(), "{}: no {file}", path.display());
+            }
+            count += 1;
+        }
+        assert!(count >= 15, "{count} scenarios found");
+    }
+}

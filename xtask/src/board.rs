@@ -1,0 +1,130 @@
+//! A board: one data file in `boards/`.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+use crate::project::Project;
+
+/// A board as its file describes it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Board {
+    /// Its name, for people.
+    pub(crate) name: String,
+    /// How many CPUs it has.
+    pub(crate) cpus: u32,
+    /// Where its boot loader places the core.
+    pub(crate) load_address: u64,
+    /// How QEMU emulates it.
+    pub(crate) qemu: Machine,
+}
+
+/// How QEMU emulates a board.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Machine {
+    machine: String,
+    with_iommu: String,
+    without_iommu: String,
+    iommu: String,
+    cpu: String,
+    memory: String,
+    arguments: Vec<String>,
+    devices: Vec<String>,
+}
+
+impl Board {
+    /// Reads `boards/<name>.toml`.
+    pub(crate) fn load(project: &Project, name: &str) -> Result<Self> {
+        ensure!(
+            name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'),
+            "{name:?} is not the name of a board"
+        );
+        let file = format!("boards/{name}.toml");
+        let text = project
+            .read_text(&file)
+            .with_context(|| format!("there is no board {name:?}"))?;
+        toml::from_str(&text).with_context(|| format!("{file} does not describe a board"))
+    }
+
+    /// QEMU's arguments for the machine, without anything that is loaded.
+    pub(crate) fn arguments(&self, iommu: bool) -> Vec<String> {
+        let qemu = &self.qemu;
+        let iommu = if iommu {
+            &qemu.with_iommu
+        } else {
+            &qemu.without_iommu
+        };
+        let mut arguments = vec![
+            "-machine".to_string(),
+            format!("{},{iommu}", qemu.machine),
+            "-cpu".to_string(),
+            qemu.cpu.clone(),
+            "-smp".to_string(),
+            self.cpus.to_string(),
+            "-m".to_string(),
+            qemu.memory.clone(),
+        ];
+        arguments.extend(qemu.arguments.iter().cloned());
+        for device in &qemu.devices {
+            arguments.extend(["-device".to_string(), device.clone()]);
+        }
+        arguments
+    }
+
+    /// What the machine has, in a line.
+    pub(crate) fn describe(&self, iommu: bool) -> String {
+        let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+        for device in &self.qemu.devices {
+            let kind = device.split(',').next().unwrap_or(device);
+            *kinds.entry(kind).or_default() += 1;
+        }
+        let devices: Vec<String> = kinds
+            .iter()
+            .map(|(kind, count)| format!("{count} × {kind}"))
+            .collect();
+        let iommu = if iommu { &self.qemu.iommu } else { "no SMMU" };
+        format!(
+            "{} · {} CPUs · {iommu} · {}",
+            self.name,
+            self.cpus,
+            devices.join(" · ")
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn virt_is_described_with_and_without_its_smmu() {
+        let board = Board::load(&Project::find().unwrap(), "virt").unwrap();
+        assert_eq!(board.describe(true), "qemu virt · 4 CPUs · SMMUv3 · 3 × edu");
+        assert_eq!(board.describe(false), "qemu virt · 4 CPUs · no SMMU · 3 × edu");
+        assert!(
+            board
+                .arguments(true)
+                .contains(&"virt,virtualization=on,gic-version=3,iommu=smmuv3".to_string())
+        );
+        assert!(
+            board
+                .arguments(false)
+                .contains(&"virt,virtualization=on,gic-version=3,iommu=none".to_string())
+        );
+    }
+
+    #[test]
+    fn a_board_that_does_not_exist_is_named() {
+        let project = Project::find().unwrap();
+        assert!(
+            Board::load(&project, "toaster")
+                .unwrap_err()
+                .to_string()
+                .contains("toaster")
+        );
+        assert!(Board::load(&project, "../xtask/Cargo").is_err());
+    }
+}

@@ -1,0 +1,133 @@
+//! `cargo xtask bundle`: guests, components and the partition file in one cpio archive.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::build::{self, Artifacts, Member};
+use crate::flags;
+use crate::partition_file;
+use crate::project::{Project, size, step};
+use crate::setup;
+
+/// The partition file of the main run.
+pub(crate) const MAIN_PARTITION: &str = "tests/partitions/main.toml";
+/// The compiled partition's name in the bundle.
+const PARTITION: &str = "partition.dtb";
+/// The magic of cpio's "newc" format (cpio(5)).
+const MAGIC: &str = "070701";
+/// Names and data are padded to this.
+const ALIGN: usize = 4;
+
+/// Packs what a build made with the partition file at `path`.
+pub(crate) fn pack_for(project: &Project, artifacts: &Artifacts, path: &Path) -> Result<Vec<u8>> {
+    pack(&partition_member(project, path)?, &artifacts.members())
+}
+
+/// The compiled partition file at `path`.
+pub(crate) fn partition_member(project: &Project, path: &Path) -> Result<Member> {
+    let text = project.read_text(path)?;
+    let bytes = partition_file::compile(&text).with_context(|| path.display().to_string())?;
+    Ok(Member {
+        name: PARTITION.to_string(),
+        bytes,
+    })
+}
+
+/// Packs a partition and the other members.
+pub(crate) fn pack(partition: &Member, members: &[Member]) -> Result<Vec<u8>> {
+    let mut archive = Vec::new();
+    for (index, member) in std::iter::once(partition).chain(members).enumerate() {
+        append(&mut archive, index + 1, &member.name, &member.bytes)?;
+    }
+    append(&mut archive, 0, "TRAILER!!!", &[])?;
+    Ok(archive)
+}
+
+/// Appends one file. The header's fields that mean nothing here are the same on every machine.
+fn append(archive: &mut Vec<u8>, inode: usize, name: &str, data: &[u8]) -> Result<()> {
+    ensure!(
+        name.is_ascii() && !name.is_empty(),
+        "{name:?} cannot be a member's name"
+    );
+    let size = u32::try_from(data.len()).with_context(|| format!("{name} is too large"))?;
+    let mode = if name == "TRAILER!!!" { 0 } else { 0o100_644 };
+    let inode = u32::try_from(inode)?;
+    let name_size = u32::try_from(name.len() + 1)?;
+    // inode, mode, uid, gid, links, mtime, size, devmajor, devminor, rdevmajor, rdevminor, namesize, check
+    let fields = [inode, mode, 0, 0, 1, 0, size, 0, 0, 0, 0, name_size, 0];
+    archive.extend_from_slice(MAGIC.as_bytes());
+    for field in fields {
+        archive.extend_from_slice(format!("{field:08x}").as_bytes());
+    }
+    archive.extend_from_slice(name.as_bytes());
+    archive.push(0);
+    pad(archive);
+    archive.extend_from_slice(data);
+    pad(archive);
+    Ok(())
+}
+
+fn pad(archive: &mut Vec<u8>) {
+    archive.resize(archive.len().next_multiple_of(ALIGN), 0);
+}
+
+impl flags::Bundle {
+    pub(crate) fn run(self) -> Result<()> {
+        let project = Project::find()?;
+        let tools = setup::ready()?;
+        let artifacts = build::build(&project, &tools, self.verbose)?;
+        let partition = self.partition.unwrap_or_else(|| PathBuf::from(MAIN_PARTITION));
+        let archive = pack_for(&project, &artifacts, &partition)?;
+        let output = self.output.unwrap_or_else(|| project.out().join("bundle.cpio"));
+        build::write_if_changed(&output, &archive)?;
+        build::report(&artifacts, archive.len());
+        step(
+            "bundle",
+            format!("{} ({})", output.display(), size(archive.len())),
+        );
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(name: &str, bytes: &[u8]) -> Member {
+        Member {
+            name: name.to_string(),
+            bytes: bytes.to_vec(),
+        }
+    }
+
+    #[test]
+    fn the_core_reads_what_is_packed() {
+        let members = [
+            member("a.img", b"12345"),
+            member("components/b.elf", &[7; 4096]),
+            member("empty", b""),
+        ];
+        let archive = pack(&member(PARTITION, b"dtb"), &members).unwrap();
+        assert_eq!(archive.len() % ALIGN, 0);
+        let bundle = ::bundle::Bundle::new(&archive).unwrap();
+        let names: Vec<&str> = bundle.members().map(|member| member.name).collect();
+        assert_eq!(names, [PARTITION, "a.img", "components/b.elf", "empty"]);
+        assert_eq!(bundle.find(PARTITION), Some(&b"dtb"[..]));
+        for member in &members {
+            assert_eq!(bundle.find(&member.name), Some(member.bytes.as_slice()));
+        }
+    }
+
+    #[test]
+    fn the_same_members_give_the_same_bytes() {
+        let pack = || pack(&member(PARTITION, b"dtb"), &[member("a", b"b")]).unwrap();
+        assert_eq!(pack(), pack());
+    }
+
+    #[test]
+    fn a_name_that_is_no_name_is_refused() {
+        assert!(pack(&member("", b""), &[]).is_err());
+        assert!(pack(&member("café", b""), &[]).is_err());
+    }
+}

@@ -1,0 +1,265 @@
+//! `cargo xtask run`: the story on QEMU, live, and the table at its end.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use system_tests::attacks::{Attacks, Catalogue, Outcome, Reports};
+use system_tests::story::Story;
+
+use crate::board::Board;
+use crate::build::{self, Artifacts};
+use crate::bundle;
+use crate::flags;
+use crate::project::{Project, show, step};
+use crate::qemu::{End, Run, Watch};
+use crate::scenario::{self, Boot, Judged};
+use crate::setup::{self, Tools};
+
+/// How long a run may take, unless the command line says otherwise.
+const TIMEOUT_S: u64 = 120;
+
+/// One of the runs that this subcommand offers.
+#[derive(Debug, Clone)]
+struct Plan {
+    story: &'static str,
+    partition: PathBuf,
+    iommu: bool,
+}
+
+/// Everything a run needs.
+#[derive(Debug)]
+struct Runner<'a> {
+    project: &'a Project,
+    tools: &'a Tools,
+    board: &'a Board,
+    artifacts: &'a Artifacts,
+    catalogue: &'a Catalogue,
+    timeout: Duration,
+    verbose: bool,
+}
+
+impl flags::Run {
+    pub(crate) fn run(self) -> Result<()> {
+        let project = Project::find()?;
+        let board = Board::load(&project, self.board.as_deref().unwrap_or("virt"))?;
+        let plan = self.plan()?;
+        let tools = setup::ready()?;
+        let artifacts = build::build(&project, &tools, self.verbose)?;
+        let archive = bundle::pack_for(&project, &artifacts, &plan.partition)?;
+        build::report(&artifacts, archive.len());
+        step("boot", board.describe(plan.iommu));
+        let context = Runner {
+            project: &project,
+            tools: &tools,
+            board: &board,
+            artifacts: &artifacts,
+            catalogue: &scenario::catalogue(&project)?,
+            timeout: Duration::from_secs(self.timeout.unwrap_or(TIMEOUT_S)),
+            verbose: self.verbose,
+        };
+        let with_control = plan.story == "main" && !self.no_control;
+        context.run(&plan, with_control)
+    }
+
+    fn plan(&self) -> Result<Plan> {
+        let (story, partition, iommu) = match (self.no_iommu, self.never_load, &self.partition) {
+            (true, true, _) => {
+                bail!("--no-iommu and --never-load exclude each other: without an SMMU there is no driver")
+            }
+            (true, _, Some(_)) | (_, true, Some(_)) => {
+                bail!("--partition is a run of its own: leave out --no-iommu and --never-load")
+            }
+            (true, false, None) => ("no-iommu", PathBuf::from("tests/partitions/no-iommu.toml"), false),
+            (false, true, None) => (
+                "never-load",
+                PathBuf::from("tests/partitions/never-load.toml"),
+                true,
+            ),
+            (false, false, Some(file)) => (
+                "common",
+                std::path::absolute(file).context("cannot find the partition file")?,
+                true,
+            ),
+            (false, false, None) => ("main", PathBuf::from(bundle::MAIN_PARTITION), true),
+        };
+        Ok(Plan {
+            story,
+            partition,
+            iommu,
+        })
+    }
+}
+
+impl Runner<'_> {
+    fn run(&self, plan: &Plan, with_control: bool) -> Result<()> {
+        let control = Plan {
+            story: "no-iommu",
+            partition: PathBuf::from("tests/partitions/no-iommu.toml"),
+            iommu: false,
+        };
+        // The control runs beside the main run, silently: its machine has CPUs and memory of its own.
+        let (main, control) = std::thread::scope(|scope| {
+            let beside = with_control.then(|| {
+                let log = self.project.out().join("logs/run-control.log");
+                step(
+                    "control",
+                    format!(
+                        "the same attacks without an SMMU run beside this: {}",
+                        log.display()
+                    ),
+                );
+                scope.spawn(move || self.boot(&control, false, &log))
+            });
+            let main = self.boot(plan, true, &self.project.out().join("logs/run.log"));
+            let control = beside.map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|_| Err(anyhow::anyhow!("the control run's thread panicked")))
+            });
+            (main, control)
+        });
+        let main = main?;
+        let control = control.transpose()?;
+        self.conclude(plan, &main, control.as_ref())
+    }
+
+    /// Boots one machine; shows its console when `live`, and keeps it in `log`.
+    fn boot(&self, plan: &Plan, live: bool, log: &Path) -> Result<Judged> {
+        let story = scenario::story(self.project, plan.story)?;
+        let partition = bundle::partition_member(self.project, &plan.partition)?;
+        let archive = bundle::pack(&partition, &self.artifacts.members())?;
+        let archive_path = self.project.out().join(format!("bundle-run-{}.cpio", plan.story));
+        build::write_if_changed(&archive_path, &archive)?;
+        let command = Boot::Plain {
+            core: &self.artifacts.core,
+            bundle: &archive_path,
+        }
+        .command(self.tools, self.board, plan.iommu);
+        if live {
+            if self.verbose {
+                show(&command);
+            }
+            println!();
+        }
+        let judged = scenario::judge(&story, self.catalogue, command, self.timeout, None, |line| {
+            if live {
+                println!("{line}");
+            }
+            Watch::Continue
+        })?;
+        scenario::write_log(log, &judged.run)?;
+        Ok(judged)
+    }
+
+    fn conclude(&self, plan: &Plan, main: &Judged, control: Option<&Judged>) -> Result<()> {
+        println!();
+        let story = scenario::story(self.project, plan.story)?;
+        if let Some(attacks) = &story.attacks {
+            self.table(&story, attacks, main, control)?;
+        }
+        let mut problems: Vec<String> = self.problems("", main);
+        if let Some(control) = control {
+            problems.extend(self.problems("control: ", control));
+        }
+        for problem in &problems {
+            println!(" ✗ {problem}");
+        }
+        println!(
+            " {} of {} expectations met in {:.1} s after QEMU's start",
+            main.verdict.met,
+            main.verdict.expected,
+            main.run.took.as_secs_f64()
+        );
+        if problems.is_empty() {
+            let mut parts = Vec::new();
+            if let Some(attacks) = &story.attacks {
+                let reports = &main.verdict.reports;
+                parts.push(format!(
+                    "{} of {} attacks {}",
+                    reports.count(attacks.verdict),
+                    reports.total(),
+                    attacks.verdict.word()
+                ));
+            }
+            parts.extend(main.verdict.summary.iter().cloned());
+            parts.push("exit 0".to_string());
+            println!(" {}", parts.join(" · "));
+            return Ok(());
+        }
+        bail!(
+            "the run did not tell its story: {} of it above",
+            plural(problems.len(), "problem")
+        )
+    }
+
+    fn problems(&self, prefix: &str, judged: &Judged) -> Vec<String> {
+        judged
+            .problems(self.timeout)
+            .into_iter()
+            .map(|problem| format!("{prefix}{problem}"))
+            .collect()
+    }
+
+    fn table(&self, story: &Story, attacks: &Attacks, main: &Judged, control: Option<&Judged>) -> Result<()> {
+        let control_attacks = match control {
+            Some(_) => scenario::story(self.project, "no-iommu")?.attacks,
+            None => None,
+        };
+        let own = if story
+            .attacks
+            .as_ref()
+            .is_some_and(|attacks| attacks.verdict == Outcome::Succeeded)
+        {
+            "without SMMU"
+        } else {
+            "with SMMU"
+        };
+        let control_title = if control.is_some() {
+            "control (--no-iommu)"
+        } else {
+            ""
+        };
+        println!(" {:<38} {:<8} {own:<14} {control_title}", "attack", "driver");
+        let tries: Vec<_> = self.catalogue.tries(attacks).collect();
+        let control_tries: Vec<_> = control_attacks
+            .as_ref()
+            .map(|attacks| self.catalogue.tries(attacks).collect())
+            .unwrap_or_default();
+        for (index, (attack, phase)) in tries.iter().enumerate() {
+            let result = word(&main.verdict.reports, &attack.name, phase);
+            let compared = match (control, control_tries.get(index)) {
+                (Some(control), Some((attack, phase))) => word(&control.verdict.reports, &attack.name, phase),
+                _ => "",
+            };
+            println!(" {:<38} {phase:<8} {result:<14} {compared}", attack.says);
+        }
+        println!();
+        Ok(())
+    }
+}
+
+fn word(reports: &Reports, name: &str, phase: &str) -> &'static str {
+    reports.outcome(name, phase).map_or("not reported", Outcome::word)
+}
+
+fn plural(count: usize, what: &str) -> String {
+    if count == 1 {
+        format!("1 {what}")
+    } else {
+        format!("{count} {what}s")
+    }
+}
+
+/// How a run ended, when that was not as it should.
+pub(crate) fn wrong_end(run: &Run, limit: Duration) -> Option<String> {
+    match run.end {
+        End::Exited { status: Some(0) } | End::Stopped => None,
+        End::Exited { status: Some(status) } => Some(format!("QEMU ended with status {status}")),
+        End::Exited { status: None } => Some("QEMU was ended by a signal".to_string()),
+        End::TimedOut => Some(format!(
+            "still running after {} s: QEMU was ended (--timeout allows more)",
+            limit.as_secs()
+        )),
+    }
+}
