@@ -126,7 +126,7 @@ pub enum Problem {
         nexus: String,
     },
     /// Interrupt nexuses that point at each other.
-    #[error("passes through more than {limit} interrupt maps; they form a loop")]
+    #[error("passes through more than {limit} interrupt maps or parents; they form a loop")]
     InterruptLoop {
         /// How many are followed.
         limit: usize,

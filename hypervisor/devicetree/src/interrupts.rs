@@ -5,11 +5,14 @@ use alloc::vec::Vec;
 
 use crate::error::{Problem, ReadError};
 use crate::gic::{GIC_COMPATIBLES, GicInterrupt, decode_gic};
+use crate::nexus::Maps;
 use crate::node::Node;
 use crate::property::{Cells, Property};
 
-/// How many interrupt maps or parents a search follows before it calls them a loop.
+/// How many interrupt parents a search follows before it calls them a loop.
 const MAX_HOPS: usize = 64;
+/// The most cells of a unit address or specifier. GICs have 4.
+const MAX_CELLS: u32 = 8;
 /// The most interrupts of one node, and the most entries of one map, that are read. It bounds the time that a tree
 /// can cost; a GIC has about a thousand interrupts.
 const MAX_ENTRIES: usize = 1024;
@@ -75,9 +78,10 @@ impl<'t> Node<'t> {
         let parent = self.interrupt_parent()?;
         let entry = interrupt_cells(&parent)?;
         bounded(&property, property.cells()?.len() / entry.max(1))?;
+        let mut maps = Maps::default();
         property
             .entries(entry)?
-            .map(|cells| self.at_controller(&property, parent, cells))
+            .map(|cells| self.at_controller(&mut maps, &property, parent, cells))
             .collect()
     }
 
@@ -134,7 +138,7 @@ impl<'t> Node<'t> {
         // The first cell of a PCI address (IEEE 1275 PCI binding 2.2.1.1): bus, device and function.
         let unit = u32::from(bus) << 16 | u32::from(device & 0x1f) << 11 | u32::from(function & 7) << 8;
         let property = self.required("interrupt-map")?;
-        self.through_maps(&property, *self, vec![unit, 0, 0], vec![u32::from(pin)])
+        Maps::default().follow(&property, *self, vec![unit, 0, 0, u32::from(pin)])
     }
 
     /// [`Node::pci_interrupt`] at its GIC.
@@ -162,6 +166,7 @@ impl<'t> Node<'t> {
 
     fn extended_interrupts(&self, property: &Property<'t>) -> Result<Vec<Interrupt<'t>>, ReadError> {
         let cells = property.cells()?;
+        let mut maps = Maps::default();
         let mut found = Vec::new();
         let mut at = 0;
         while let Some(phandle) = cells.get(at) {
@@ -175,7 +180,7 @@ impl<'t> Node<'t> {
                 })
             };
             let specifier = cells.part(at + 1, count).ok_or_else(short)?;
-            found.push(self.at_controller(property, parent, specifier)?);
+            found.push(self.at_controller(&mut maps, property, parent, specifier)?);
             at += 1 + count;
         }
         Ok(found)
@@ -184,6 +189,7 @@ impl<'t> Node<'t> {
     /// Takes one of its own interrupts from its interrupt parent to the controller.
     fn at_controller(
         &self,
+        maps: &mut Maps<'t>,
         property: &Property<'t>,
         parent: Node<'t>,
         cells: Cells<'t>,
@@ -195,98 +201,17 @@ impl<'t> Node<'t> {
             });
         }
         // A map selects by the unit address as well, which is the first address in `reg`.
-        let count = parent.u32("#address-cells")?.unwrap_or(0) as usize;
+        let count = unit_cells(&parent)?;
         let reg = self.cells("reg")?.unwrap_or_default();
-        let unit = reg
-            .part(0, count)
-            .map_or_else(|| vec![0; count.min(4)], |unit| unit.iter().collect());
-        self.through_maps(property, parent, unit, cells.iter().collect())
+        let unit = reg.part(0, count);
+        let mut key = unit.map_or_else(|| vec![0; count], |unit| unit.iter().collect());
+        key.extend(cells.iter());
+        maps.follow(property, parent, key)
     }
-
-    fn through_maps(
-        &self,
-        property: &Property<'t>,
-        nexus: Node<'t>,
-        unit: Vec<u32>,
-        specifier: Vec<u32>,
-    ) -> Result<Interrupt<'t>, ReadError> {
-        let (mut nexus, mut unit, mut specifier) = (nexus, unit, specifier);
-        for _ in 0..MAX_HOPS {
-            let Some(map) = nexus.property("interrupt-map") else {
-                return Err(property.error(Problem::NotController { node: nexus.path() }));
-            };
-            let entry = find_in_map(&map, nexus, &unit, &specifier)?;
-            let entry = entry.ok_or_else(|| property.error(Problem::Unmapped { nexus: nexus.path() }))?;
-            if entry.parent.has("interrupt-controller") {
-                return Ok(Interrupt {
-                    controller: entry.parent,
-                    cells: entry.specifier,
-                });
-            }
-            nexus = entry.parent;
-            unit = entry.unit.iter().collect();
-            specifier = entry.specifier.iter().collect();
-        }
-        Err(property.error(Problem::InterruptLoop { limit: MAX_HOPS }))
-    }
-}
-
-/// The right-hand side of an `interrupt-map` entry.
-struct MapEntry<'t> {
-    parent: Node<'t>,
-    unit: Cells<'t>,
-    specifier: Cells<'t>,
-}
-
-/// The first entry of a nexus that matches under its `interrupt-map-mask`.
-fn find_in_map<'t>(
-    map: &Property<'t>,
-    nexus: Node<'t>,
-    unit: &[u32],
-    specifier: &[u32],
-) -> Result<Option<MapEntry<'t>>, ReadError> {
-    let wanted = || unit.iter().chain(specifier).copied();
-    let key = nexus.address_cells()? as usize;
-    let key = key.saturating_add(interrupt_cells(&nexus)?);
-    let mask = nexus.cells("interrupt-map-mask")?;
-    let cells = map.cells()?;
-    let mut at = 0;
-    let mut entries = 0;
-    while at < cells.len() {
-        entries += 1;
-        bounded(map, entries)?;
-        let short = || {
-            map.error(Problem::PartialEntry {
-                cells: cells.len() - at,
-                entry: key.saturating_add(1),
-            })
-        };
-        let child = cells.part(at, key).ok_or_else(short)?;
-        let parent = target(map, cells.get(at + key).ok_or_else(short)?)?;
-        let unit_cells = parent.u32("#address-cells")?.unwrap_or(0) as usize;
-        let specifier_cells = interrupt_cells(&parent)?;
-        let unit = cells.part(at + key + 1, unit_cells).ok_or_else(short)?;
-        let specifier = cells
-            .part(at + key + 1 + unit_cells, specifier_cells)
-            .ok_or_else(short)?;
-        at += key + 1 + unit_cells + specifier_cells;
-
-        // A mask that is too short masks nothing in the cells it lacks.
-        let mask_of = |index| mask.and_then(|mask| mask.get(index)).unwrap_or(u32::MAX);
-        let matches = child.iter().zip(wanted()).enumerate();
-        if wanted().count() == key && matches.into_iter().all(|(i, (a, b))| (a ^ b) & mask_of(i) == 0) {
-            return Ok(Some(MapEntry {
-                parent,
-                unit,
-                specifier,
-            }));
-        }
-    }
-    Ok(None)
 }
 
 /// Refuses lists that are longer than any real one.
-fn bounded(property: &Property<'_>, entries: usize) -> Result<(), ReadError> {
+pub(crate) fn bounded(property: &Property<'_>, entries: usize) -> Result<(), ReadError> {
     if entries <= MAX_ENTRIES {
         Ok(())
     } else {
@@ -298,15 +223,33 @@ fn bounded(property: &Property<'_>, entries: usize) -> Result<(), ReadError> {
 }
 
 /// How many cells an interrupt has at this controller or nexus.
-fn interrupt_cells(parent: &Node<'_>) -> Result<usize, ReadError> {
-    Ok(parent.required("#interrupt-cells")?.u32()? as usize)
+pub(crate) fn interrupt_cells(parent: &Node<'_>) -> Result<usize, ReadError> {
+    let property = parent.required("#interrupt-cells")?;
+    small(&property, property.u32()?)
+}
+
+/// How many cells a unit address has in front of an interrupt at this controller or nexus.
+pub(crate) fn unit_cells(parent: &Node<'_>) -> Result<usize, ReadError> {
+    match parent.property("#address-cells") {
+        None => Ok(0),
+        Some(property) => small(&property, property.u32()?),
+    }
+}
+
+/// A cell count that is not larger than any real one.
+fn small(property: &Property<'_>, value: u32) -> Result<usize, ReadError> {
+    if value <= MAX_CELLS {
+        Ok(value as usize)
+    } else {
+        Err(property.error(Problem::CellCount {
+            value,
+            limit: MAX_CELLS,
+        }))
+    }
 }
 
 /// The node that a phandle in `property` names.
-fn target<'t>(property: &Property<'t>, phandle: u32) -> Result<Node<'t>, ReadError> {
-    property
-        .node()
-        .tree()
-        .by_phandle(phandle)
-        .map_err(|error| property.error(error))
+pub(crate) fn target<'t>(property: &Property<'t>, phandle: u32) -> Result<Node<'t>, ReadError> {
+    let node = property.node().tree().by_phandle(phandle);
+    node.map_err(|error| property.error(error))
 }

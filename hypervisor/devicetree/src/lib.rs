@@ -18,6 +18,7 @@ mod gate;
 mod gic;
 mod interrupts;
 mod machine;
+mod nexus;
 mod node;
 mod pci;
 mod property;
@@ -37,7 +38,7 @@ mod tests;
 
 pub use address::AddressRange;
 pub use error::{PhandleError, Problem, ReadError};
-pub use gate::{Blob, Block, GateError, MAX_DEPTH, MAX_NAME, MAX_NODES, MAX_SIZE};
+pub use gate::{Blob, Block, GateError, MAX_DEPTH, MAX_NAME, MAX_NODES, MAX_PATH, MAX_SIZE};
 pub use gic::{GicError, GicInterrupt, Trigger, decode_gic};
 pub use interrupts::Interrupt;
 pub use machine::{Chosen, Conduit, Cpu, EnableMethod, Psci, ReservedRegion};

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use devicetree::{Node, NodeId, Property, Tree};
 
-use crate::diagnostic::{Defect, Diagnostic};
+use crate::diagnostic::{Defect, Diagnostic, Diagnostics};
 use crate::groups::MAX_MASKED;
 use crate::master::{Coverage, Identity, PciFunction, Refusal, Stream};
 use crate::smmu::{Smmu, SmmuIndex};
@@ -47,12 +47,12 @@ pub(crate) struct Builder<'a> {
     hosts: BTreeSet<NodeId>,
     by_node: BTreeMap<NodeId, SmmuIndex>,
     pub(crate) claims: BTreeMap<Subject, Vec<Claim>>,
-    pub(crate) diagnostics: Vec<Diagnostic>,
+    pub(crate) diagnostics: Diagnostics,
 }
 
 impl<'a> Builder<'a> {
     pub(crate) fn new(tree: &'a Tree, functions: &'a [PciFunction]) -> Self {
-        let mut diagnostics = Vec::new();
+        let mut diagnostics = Diagnostics::default();
         let smmus = crate::smmu::find(tree, &mut diagnostics);
         let by_node = smmus
             .iter()

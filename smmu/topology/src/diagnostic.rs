@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 
 use devicetree::{PhandleError, Problem, ReadError};
@@ -335,5 +336,26 @@ impl fmt::Display for Diagnostic {
             self.isolation(),
             self.defect.remedy()
         )
+    }
+}
+
+/// How many diagnostics are kept. A tree that is wrong in more places is not worth the memory.
+const MAX_KEPT: usize = 1024;
+
+/// Diagnostics in the order they were found.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Diagnostics {
+    pub(crate) kept: Vec<Diagnostic>,
+    /// How many were not kept.
+    pub(crate) omitted: usize,
+}
+
+impl Diagnostics {
+    pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
+        if self.kept.len() < MAX_KEPT {
+            self.kept.push(diagnostic);
+        } else {
+            self.omitted += 1;
+        }
     }
 }

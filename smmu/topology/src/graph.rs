@@ -7,7 +7,7 @@ use devicetree::{NodeId, Tree};
 
 use crate::bindings::{iommu_map, iommus, mmu_masters};
 use crate::claims::{Builder, Subject, at_master};
-use crate::diagnostic::{Defect, Diagnostic};
+use crate::diagnostic::{Defect, Diagnostic, Diagnostics};
 use crate::groups::{self, Group};
 use crate::master::{Coverage, Identity, Master, MasterIndex, PciFunction, Refusal, Stream};
 use crate::smmu::{Smmu, SmmuIndex};
@@ -18,7 +18,7 @@ pub struct Graph {
     smmus: Vec<Smmu>,
     masters: Vec<Master>,
     groups: Vec<Group>,
-    diagnostics: Vec<Diagnostic>,
+    diagnostics: Diagnostics,
     by_node: BTreeMap<NodeId, MasterIndex>,
     by_path: BTreeMap<alloc::string::String, MasterIndex>,
     by_address: BTreeMap<(u16, u16), MasterIndex>,
@@ -112,9 +112,14 @@ impl Graph {
         self.groups.iter().find(|group| group.masters.contains(&index))
     }
 
-    /// What is wrong with the tree.
+    /// What is wrong with the tree: the first thousand or so defects. Verdicts take all of them into account.
     pub fn diagnostics(&self) -> &[Diagnostic] {
-        &self.diagnostics
+        &self.diagnostics.kept
+    }
+
+    /// How many further defects there are.
+    pub fn omitted_diagnostics(&self) -> usize {
+        self.diagnostics.omitted
     }
 
     /// What is known of the node at `path`, which must be its full path. A node that no binding names is uncovered.

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use devicetree::Tree;
 
 use crate::claims::at_master;
-use crate::diagnostic::{Defect, Diagnostic};
+use crate::diagnostic::{Defect, Diagnostics};
 use crate::master::{Coverage, Master, MasterIndex, Refusal, Stream};
 use crate::smmu::{Smmu, SmmuIndex};
 
@@ -31,7 +31,7 @@ pub(crate) fn settle(
     tree: &Tree,
     smmus: &[Smmu],
     masters: &mut [Master],
-    diagnostics: &mut Vec<Diagnostic>,
+    diagnostics: &mut Diagnostics,
 ) -> Vec<Group> {
     let mut owners = Owners::new();
     for (index, master) in masters.iter().enumerate() {
@@ -60,7 +60,7 @@ struct Settling<'a> {
     tree: &'a Tree,
     smmus: &'a [Smmu],
     masters: &'a mut [Master],
-    diagnostics: &'a mut Vec<Diagnostic>,
+    diagnostics: &'a mut Diagnostics,
     /// For each master, another one of its group with a smaller index, or itself.
     sets: Vec<usize>,
     /// Matches that another match holds.
@@ -100,10 +100,15 @@ impl Settling<'_> {
     /// Compares each match that has a mask with every other one at its SMMU.
     fn compare_masked(&mut self, owners: &Owners) {
         for smmu in (0..self.smmus.len()).map(SmmuIndex) {
+            let lowest = Stream { smmu, id: 0, mask: 0 };
+            let highest = Stream {
+                smmu,
+                id: u32::MAX,
+                mask: u32::MAX,
+            };
             let all: Vec<Stream> = owners
-                .keys()
-                .copied()
-                .filter(|stream| stream.smmu == smmu)
+                .range(lowest..=highest)
+                .map(|(stream, _)| *stream)
                 .collect();
             let masked: Vec<Stream> = all.iter().copied().filter(|stream| stream.mask != 0).collect();
             if masked.len() > MAX_MASKED {

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use devicetree::{AddressRange, GicInterrupt, Node, NodeId, ReadError, Tree};
 
-use crate::diagnostic::{Defect, Diagnostic};
+use crate::diagnostic::{Defect, Diagnostic, Diagnostics};
 use crate::kinds::{InterruptStyle, KINDS, Kind};
 
 /// The position of an SMMU in its graph.
@@ -99,7 +99,7 @@ impl Smmu {
 }
 
 /// All SMMUs of a tree, in its order, disabled ones as well.
-pub(crate) fn find(tree: &Tree, diagnostics: &mut Vec<Diagnostic>) -> Vec<Smmu> {
+pub(crate) fn find(tree: &Tree, diagnostics: &mut Diagnostics) -> Vec<Smmu> {
     let kind_of = |node: &Node<'_>| KINDS.iter().find(|kind| node.is_compatible(kind.compatible));
     let found = tree
         .nodes()
@@ -107,7 +107,7 @@ pub(crate) fn find(tree: &Tree, diagnostics: &mut Vec<Diagnostic>) -> Vec<Smmu> 
     found.map(|(node, kind)| read(node, kind, diagnostics)).collect()
 }
 
-fn read(node: Node<'_>, kind: &'static Kind, diagnostics: &mut Vec<Diagnostic>) -> Smmu {
+fn read(node: Node<'_>, kind: &'static Kind, diagnostics: &mut Diagnostics) -> Smmu {
     let mut report = |property, defect| {
         diagnostics.push(Diagnostic {
             node: node.path(),

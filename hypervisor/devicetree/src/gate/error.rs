@@ -3,7 +3,7 @@
 use alloc::string::String;
 use core::fmt;
 
-use super::{MAX_DEPTH, MAX_NAME, MAX_NODES, MAX_SIZE};
+use super::{MAX_DEPTH, MAX_NAME, MAX_NODES, MAX_PATH, MAX_SIZE};
 
 /// One of the parts of a blob that the header points at (DTSpec 5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +132,14 @@ pub enum GateError {
     /// Nodes nested deeper than any real tree.
     #[error("device tree at {offset:#x}: {node} is nested deeper than {MAX_DEPTH} nodes")]
     TooDeep {
+        /// Where the node starts.
+        offset: usize,
+        /// The node.
+        node: String,
+    },
+    /// A path longer than any real one.
+    #[error("device tree at {offset:#x}: the path of {node} is longer than {MAX_PATH} bytes")]
+    PathTooLong {
         /// Where the node starts.
         offset: usize,
         /// The node.

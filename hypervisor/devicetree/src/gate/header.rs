@@ -48,6 +48,7 @@ pub(super) fn declared_size(bytes: &[u8]) -> Result<usize, GateError> {
 impl<'a> Header<'a> {
     pub(super) fn parse(bytes: &'a [u8]) -> Result<Header<'a>, GateError> {
         let available = bytes.len();
+        // Read again from the copy: only what is checked here counts.
         let totalsize = declared_size(bytes)?;
         let blob = bytes
             .get(..totalsize)

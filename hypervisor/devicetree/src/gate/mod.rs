@@ -19,7 +19,9 @@ pub const MAX_SIZE: usize = 2 * 1024 * 1024;
 /// How many nodes deep a tree may be, the root included.
 pub const MAX_DEPTH: usize = 32;
 /// How many nodes a tree may have. The largest trees that ship have about 6,000.
-pub const MAX_NODES: usize = 32 * 1024;
+pub const MAX_NODES: usize = 16 * 1024;
+/// The longest path of a node, in bytes. It bounds what indices by path and messages can cost.
+pub const MAX_PATH: usize = 512;
 /// The longest name of a node or property, in bytes. DTSpec 2.2.1 says 31, real trees exceed it.
 pub const MAX_NAME: usize = 255;
 
@@ -29,7 +31,7 @@ pub const MAX_NAME: usize = 255;
 /// - the header is that of a version 17 blob, and its blocks lie inside the bytes, aligned and apart;
 /// - the memory reservation block is terminated;
 /// - the structure block is one nameless root with balanced nodes, at most [`MAX_DEPTH`] deep and [`MAX_NODES`]
-///   many, properties before children, and FDT_END as its last word;
+///   many, paths of at most [`MAX_PATH`] bytes, properties before children, and FDT_END as its last word;
 /// - every name is printable ASCII of at most [`MAX_NAME`] bytes, without `/`, and unique among its siblings;
 /// - every value lies inside the structure block, and the properties that count cells or name a phandle are
 ///   one cell long.
@@ -48,7 +50,18 @@ impl Blob {
     /// # Errors
     /// The first defect found, with its offset, node and property.
     pub fn new(bytes: &[u8]) -> Result<Blob, GateError> {
-        let source = Header::parse(bytes)?;
+        let size = header::declared_size(bytes)?;
+        let available = bytes.len();
+        let original = bytes.get(..size).ok_or(GateError::Truncated {
+            totalsize: size,
+            available,
+        })?;
+        // Copied before it is looked at: DMA that firmware left running may still write to the original.
+        let mut copy = Vec::new();
+        copy.try_reserve_exact(size)
+            .map_err(|_| GateError::NoMemory { size })?;
+        copy.extend_from_slice(original);
+        let source = Header::parse(&copy)?;
         let compacted = walk::compact(&source)?;
         let bytes = source.rebuild(&compacted.structure)?;
         Ok(Blob {

@@ -6,7 +6,7 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use crate::blob::Writer;
-use crate::{Blob, GateError, MAX_NAME, MAX_NODES, MAX_SIZE, Tree};
+use crate::{Blob, GateError, MAX_NAME, MAX_NODES, MAX_PATH, MAX_SIZE, Tree};
 
 const NOP: u32 = 4;
 /// Where the structure block of a blob without reservations starts.
@@ -302,6 +302,31 @@ fn depth_and_number_of_nodes_are_bounded() {
     (1..=MAX_NODES).for_each(|index| _ = writer.begin(&format!("{index:x}")).end());
     let error = Blob::new(&writer.end().finish()).unwrap_err();
     assert!(matches!(error, GateError::TooManyNodes { .. }), "{error}");
+}
+
+#[test]
+fn paths_are_bounded() {
+    let nested = |last: usize| {
+        let mut writer = Writer::default();
+        writer
+            .begin("")
+            .begin(&"a".repeat(255))
+            .begin(&"b".repeat(last))
+            .end()
+            .end()
+            .end();
+        writer.finish()
+    };
+    let longest = tree(&nested(255));
+    assert_eq!(longest.nodes().last().unwrap().path().len(), MAX_PATH);
+    let mut writer = Writer::default();
+    writer.begin("").begin(&"a".repeat(255)).begin(&"b".repeat(255));
+    writer.begin("c").end().end().end().end();
+    let path = format!("/{}/{}/c", "a".repeat(255), "b".repeat(255));
+    check(
+        &writer.finish(),
+        &format!("device tree at 0x248: the path of {path} is longer than 512 bytes"),
+    );
 }
 
 #[test]

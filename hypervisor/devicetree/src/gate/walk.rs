@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::header::Header;
-use super::{GateError, MAX_DEPTH, MAX_NAME, MAX_NODES, word};
+use super::{GateError, MAX_DEPTH, MAX_NAME, MAX_NODES, MAX_PATH, word};
 
 const BEGIN_NODE: u32 = 1;
 const END_NODE: u32 = 2;
@@ -33,6 +33,8 @@ pub(super) struct Compacted {
 /// A node whose end has not been read yet.
 struct Open<'a> {
     name: &'a str,
+    /// Length of its path with a slash behind it.
+    path_length: usize,
     children: BTreeSet<&'a str>,
     properties: BTreeSet<&'a str>,
 }
@@ -151,11 +153,15 @@ impl<'a> Walk<'a> {
         let name = bytes.get(..length).unwrap_or(&[]);
         let name = printable(name).map_err(|problem| self.bad_name(offset, name, problem))?;
 
-        if self.open.len() == MAX_DEPTH {
+        let path_length = self.open.last().map_or(0, |parent| parent.path_length) + name.len() + 1;
+        if self.open.len() == MAX_DEPTH || path_length > MAX_PATH + 1 {
             let mut node = self.path();
             node.push('/');
             node.push_str(name);
-            return Err(GateError::TooDeep { offset, node });
+            return Err(match self.open.len() {
+                MAX_DEPTH => GateError::TooDeep { offset, node },
+                _ => GateError::PathTooLong { offset, node },
+            });
         }
         if self.out.nodes == MAX_NODES {
             return Err(GateError::TooManyNodes { offset });
@@ -187,6 +193,7 @@ impl<'a> Walk<'a> {
         }
         self.open.push(Open {
             name,
+            path_length,
             children: BTreeSet::new(),
             properties: BTreeSet::new(),
         });

@@ -1,0 +1,143 @@
+//! Interrupt nexuses: nodes whose `interrupt-map` passes interrupts on (DTSpec 2.4.3).
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use crate::error::{Problem, ReadError};
+use crate::interrupts::{Interrupt, bounded, interrupt_cells, target, unit_cells};
+use crate::node::{Node, NodeId};
+use crate::property::{Cells, Property};
+
+/// How many maps an interrupt goes through before they are called a loop.
+const MAX_HOPS: usize = 16;
+
+/// The maps that were read for one question. Each is read once, however many interrupts go through it.
+#[derive(Default)]
+pub(crate) struct Maps<'t>(BTreeMap<NodeId, Map<'t>>);
+
+/// An `interrupt-map`, ready to be searched.
+struct Map<'t> {
+    /// How many cells of unit address and specifier select an entry.
+    key_cells: usize,
+    mask: Vec<u32>,
+    /// The entries by their masked key. Of equal ones, the first counts.
+    entries: BTreeMap<Vec<u32>, Entry<'t>>,
+    /// What stopped the reading, for interrupts that no entry before it takes.
+    defect: Option<ReadError>,
+}
+
+/// The right-hand side of an entry.
+#[derive(Clone, Copy)]
+struct Entry<'t> {
+    parent: Node<'t>,
+    unit: Cells<'t>,
+    specifier: Cells<'t>,
+}
+
+impl<'t> Maps<'t> {
+    /// Takes an interrupt from a nexus to the controller. `key` is unit address and specifier as the nexus counts
+    /// them; errors are about `property`, which names the interrupt.
+    pub(crate) fn follow(
+        &mut self,
+        property: &Property<'t>,
+        nexus: Node<'t>,
+        key: Vec<u32>,
+    ) -> Result<Interrupt<'t>, ReadError> {
+        let (mut nexus, mut key) = (nexus, key);
+        for _ in 0..MAX_HOPS {
+            let unmapped = || property.error(Problem::Unmapped { nexus: nexus.path() });
+            let Some(entry) = self.map(property, nexus)?.find(key)? else {
+                return Err(unmapped());
+            };
+            if entry.parent.has("interrupt-controller") {
+                return Ok(Interrupt {
+                    controller: entry.parent,
+                    cells: entry.specifier,
+                });
+            }
+            nexus = entry.parent;
+            key = entry.unit.iter().chain(entry.specifier.iter()).collect();
+        }
+        Err(property.error(Problem::InterruptLoop { limit: MAX_HOPS }))
+    }
+
+    fn map(&mut self, property: &Property<'t>, nexus: Node<'t>) -> Result<&Map<'t>, ReadError> {
+        use alloc::collections::btree_map::Entry;
+        match self.0.entry(nexus.id()) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(place) => match nexus.property("interrupt-map") {
+                Some(map) => Ok(place.insert(Map::read(&map, nexus)?)),
+                None => Err(property.error(Problem::NotController { node: nexus.path() })),
+            },
+        }
+    }
+}
+
+impl<'t> Map<'t> {
+    fn read(property: &Property<'t>, nexus: Node<'t>) -> Result<Self, ReadError> {
+        let key_cells = unit_cells(&nexus)? + interrupt_cells(&nexus)?;
+        // A mask that is too short masks nothing in the cells it lacks.
+        let mask = nexus.cells("interrupt-map-mask")?.unwrap_or_default();
+        let mask = mask
+            .iter()
+            .chain(core::iter::repeat(u32::MAX))
+            .take(key_cells)
+            .collect();
+        let mut map = Map {
+            key_cells,
+            mask,
+            entries: BTreeMap::new(),
+            defect: None,
+        };
+        map.defect = map.read_entries(property).err();
+        Ok(map)
+    }
+
+    fn read_entries(&mut self, property: &Property<'t>) -> Result<(), ReadError> {
+        let cells = property.cells()?;
+        let mut at = 0;
+        let mut count = 0;
+        while at < cells.len() {
+            count += 1;
+            bounded(property, count)?;
+            let entry = self.key_cells + 1;
+            let short = || {
+                property.error(Problem::PartialEntry {
+                    cells: cells.len() - at,
+                    entry,
+                })
+            };
+            let key = cells.part(at, self.key_cells).ok_or_else(short)?;
+            let parent = target(property, cells.get(at + self.key_cells).ok_or_else(short)?)?;
+            let (unit_cells, specifier_cells) = (unit_cells(&parent)?, interrupt_cells(&parent)?);
+            let unit = cells.part(at + entry, unit_cells).ok_or_else(short)?;
+            let specifier = cells
+                .part(at + entry + unit_cells, specifier_cells)
+                .ok_or_else(short)?;
+            let key = self.masked(key.iter());
+            self.entries.entry(key).or_insert(Entry {
+                parent,
+                unit,
+                specifier,
+            });
+            at += entry + unit_cells + specifier_cells;
+        }
+        Ok(())
+    }
+
+    fn masked(&self, key: impl Iterator<Item = u32>) -> Vec<u32> {
+        key.zip(&self.mask).map(|(cell, mask)| cell & mask).collect()
+    }
+
+    /// The entry that takes an interrupt. A key of another length than the nexus has matches nothing.
+    fn find(&self, key: Vec<u32>) -> Result<Option<Entry<'t>>, ReadError> {
+        if key.len() != self.key_cells {
+            return Ok(None);
+        }
+        match (self.entries.get(&self.masked(key.into_iter())), &self.defect) {
+            (Some(entry), _) => Ok(Some(*entry)),
+            (None, Some(defect)) => Err(defect.clone()),
+            (None, None) => Ok(None),
+        }
+    }
+}
