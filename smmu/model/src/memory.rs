@@ -349,3 +349,6 @@ impl TableMemory for Memory {
         data.unreceived.retain(|at, _| !range.contains(at));
     }
 }
+
+#[cfg(test)]
+mod tests;

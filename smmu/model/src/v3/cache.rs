@@ -108,8 +108,6 @@ impl State {
                 continue;
             };
             let (_, words, seen) = tracker.next.remove(index);
-            // Older announcements whose commands were never consumed, because of an error, mean nothing any more.
-            tracker.next.retain(|&(moment, ..)| moment > exposed);
             tracker.cached = Some(words).filter(|words| Some(*words) != current);
             tracker.settled = words;
             tracker.seen = seen;
@@ -129,9 +127,8 @@ impl State {
                 continue;
             };
             let (_, value) = descriptor.next.remove(at);
-            descriptor.next.retain(|&(moment, _)| moment > exposed);
             descriptor.cached = value;
-            if value == current && descriptor.next.is_empty() {
+            if value == current {
                 self.streams.descriptors.remove(&index);
                 let (kept, _) = table.follow(index, current);
                 let first = index << table.split.unwrap_or(0);

@@ -182,6 +182,31 @@ fn nothing_is_consumed_without_time() {
 }
 
 #[test]
+fn commands_take_the_time_they_are_given() {
+    let mut config = Config::qemu10();
+    (config.delays.command, config.delays.sync) = (7, 30);
+    let rig = Rig::new(config);
+    let (cons, start) = (rig.read(CMDQ_CONS), rig.clock.peek_us());
+    rig.command(tlbi_vmid(1));
+    rig.command(SYNC);
+    rig.clock.advance(6);
+    assert_eq!(rig.read(CMDQ_CONS), cons);
+    rig.clock.advance(1);
+    assert_eq!(rig.read(CMDQ_CONS), cons + 1);
+    rig.drain();
+    assert_eq!(rig.clock.peek_us() - start, 37);
+}
+
+#[test]
+fn a_command_that_was_there_before_the_queue_was_enabled_counts() {
+    let rig = Rig::disabled(Config::qemu10());
+    rig.memory.clone().write(rig.command_queue.address, SYNC[0]);
+    rig.write(CMDQ_PROD, 1);
+    rig.write(CR0, 8);
+    rig.smmu.violations().expect(Rule::Unpublished);
+}
+
+#[test]
 fn a_command_that_was_not_published_is_reported() {
     let rig = Rig::new(Config::qemu10());
     let prod = rig.read(CMDQ_PROD);

@@ -69,6 +69,15 @@ fn a_block_at_level_0_is_not_mapped() {
 }
 
 #[test]
+fn a_block_at_level_3_is_not_mapped() {
+    let rig = Rig::new(Config::qemu10());
+    let mut tree = rig.attached();
+    let slot = tree.descriptor(0, 3);
+    tree.store(slot, 0x5000_0000 | RW);
+    rig.faults(0);
+}
+
+#[test]
 fn entries_that_are_bad() {
     let good = stage2_entry(0, VMID)[2];
     let with = |low: u32, bits: u32, value: u64| good & !(((1 << bits) - 1) << low) | value << low;

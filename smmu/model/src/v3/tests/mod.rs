@@ -5,7 +5,6 @@ mod entries;
 mod events;
 mod geometry;
 mod invalidation;
-mod memory;
 mod properties;
 mod registers;
 mod rig;
