@@ -1,7 +1,8 @@
 //! A guest's firmware calls: SMCCC 1.1 (DEN0028), PSCI 1.1 (DEN0022) and our own hypercalls, decoded into what is to
 //! be done.
 
-use arm_psci::{ErrorCode, Function, PsciFeature, ReturnCode, Version};
+pub use arm_psci::ErrorCode;
+use arm_psci::{Function, PsciFeature, ReturnCode, Version};
 
 /// The PSCI version that guests are told.
 const PSCI_VERSION: Version = Version { major: 1, minor: 1 };

@@ -1,0 +1,367 @@
+//! Building a guest: CPUs, memory, image, device tree, interrupts. All of it, or nothing that anybody could use.
+
+use super::guest::{Devices, Guest, Parts, Passed};
+use super::interrupts;
+use super::memory::{Bank, Memory, MemoryError};
+use super::tlb;
+use crate::arch::gic::{self, GicError};
+use crate::arch::mmu::{self, MapError};
+use crate::arch::{cpu, native, percpu};
+use crate::memory::{self, RamError};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use devicetree::GicInterrupt;
+use pci::{Bdf, Function, Pin, Window};
+use stage2::Geometry;
+use vdev::ecam::Ecam;
+use vdev::image::{self, Image, Placement};
+use vdev::layout::{self, Device, Layout};
+use vdev::pl011::Pl011;
+use vdev::vgic::{self, Source, Vgic};
+use vdev::{DeviceTreeError, Machine};
+
+/// The only bus of a guest's segment.
+const LAST_BUS: u8 = 0;
+const PAGE: u64 = 4096;
+/// Banks begin on a multiple of this, so that large blocks can map them.
+const BLOCK: u64 = 2 << 20;
+
+/// A PCI function for a guest.
+#[derive(Debug)]
+pub struct PassedFunction<'a> {
+    /// The function.
+    pub function: &'a Function,
+    /// Where the guest finds it: on bus 0.
+    pub at: Bdf,
+    /// The CPU's address and the size of each memory BAR.
+    pub bars: Vec<(u64, u64)>,
+    /// Where its INTx pin goes.
+    pub interrupt: Option<GicInterrupt>,
+}
+
+/// What a guest is built from.
+#[derive(Debug)]
+pub struct Spec<'a> {
+    /// Its number, in the partition's order.
+    pub index: usize,
+    /// What the partition says of it.
+    pub guest: &'a partition::Guest,
+    /// Its image: an arm64 Image.
+    pub image: &'a [u8],
+    /// The VMID of its CPUs and devices; no other guest has it, and it is not zero.
+    pub vmid: u16,
+    /// The shape of stage 2.
+    pub geometry: Geometry,
+    /// Its PCI functions.
+    pub functions: &'a [PassedFunction<'a>],
+    /// The host bridge's windows.
+    pub windows: &'a [Window],
+}
+
+/// Why a guest cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// It has no memory.
+    #[error("it has no memory")]
+    NoMemory,
+    /// Its first bank does not begin where an arm64 Image can begin.
+    #[error("its memory at {0:#x} does not begin on a multiple of 2 MiB")]
+    Unaligned(u64),
+    /// Memory lies where a virtual device is.
+    #[error("its memory at {ipa:#x} lies on its {device:?}")]
+    MemoryOnDevice {
+        /// Guest physical address of the bank.
+        ipa: u64,
+        /// The device.
+        device: Device,
+    },
+    /// A CPU is not there.
+    #[error("CPU {0} does not run")]
+    NoCpu(u32),
+    /// More vCPUs than a guest can have.
+    #[error("{0} vCPUs are more than {max}", max = layout::MOST_VCPUS)]
+    TooManyCpus(usize),
+    /// Configuration space lies beyond what stage 2 reaches.
+    #[error("stage 2 reaches {0} bits of address, not up to the guest's PCI configuration space")]
+    EcamOutOfReach(u8),
+    /// A BAR cannot be given out page by page.
+    #[error("{at}: its BAR at {address:#x} does not begin on a page, or lies on a virtual device")]
+    BadBar {
+        /// The function, in the guest's segment.
+        at: Bdf,
+        /// The BAR's address.
+        address: u64,
+    },
+    /// A function cannot be shown.
+    #[error(transparent)]
+    Function(#[from] vdev::ecam::Error),
+    /// The virtual interrupt controller refuses an interrupt.
+    #[error(transparent)]
+    Interrupt(#[from] vgic::Error),
+    /// An interrupt line is somebody else's. Guests cannot share one: each could hold it for the other.
+    #[error("{at}: its interrupt {intid} belongs to the core or to another guest already")]
+    InterruptTaken {
+        /// The function, in the guest's segment.
+        at: Bdf,
+        /// The interrupt.
+        intid: u32,
+    },
+    /// The physical interrupt controller refuses.
+    #[error(transparent)]
+    Gic(#[from] GicError),
+    /// The image is no good.
+    #[error(transparent)]
+    Image(#[from] image::Error),
+    /// The device tree cannot be written.
+    #[error(transparent)]
+    DeviceTree(#[from] DeviceTreeError),
+    /// Memory or stage 2.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+}
+
+impl From<RamError> for BuildError {
+    fn from(error: RamError) -> Self {
+        BuildError::Memory(error.into())
+    }
+}
+
+impl From<MapError> for BuildError {
+    fn from(error: MapError) -> Self {
+        BuildError::Memory(error.into())
+    }
+}
+
+impl Guest {
+    /// Builds a guest: everything but the start.
+    ///
+    /// # Errors
+    /// The guest is not there. RAM that was taken for it stays taken: the partition asked for it.
+    pub fn build(spec: &Spec<'_>) -> Result<&'static Guest, BuildError> {
+        let vcpus = vcpus(spec)?;
+        let affinities: Vec<u64> = vcpus.iter().map(|(_, affinity)| *affinity).collect();
+        let layout = layout_of(spec, affinities.len())?;
+        let image = Image::new(spec.image)?;
+        let device_tree = device_tree(spec, &affinities)?;
+        let devices = devices(spec, &affinities)?;
+        let passed = spec
+            .functions
+            .iter()
+            .map(|function| passed(function, &layout))
+            .collect::<Result<_, _>>()?;
+
+        let banks = banks(spec, &layout)?;
+        let first = *banks.first().ok_or(BuildError::NoMemory)?;
+        let place = image.place(first.size, device_tree.len() as u64)?;
+        for bank in &banks {
+            mmu::with_mapped(bank.pa..bank.pa + bank.size, |bytes| {
+                bytes.fill(0);
+                if *bank == first {
+                    fill(bytes, &image, &device_tree, &place);
+                }
+            })?;
+        }
+        let memory = Memory::new(spec.geometry, spec.vmid, banks)?;
+        let interrupts = claim(spec)?;
+        tlb::register(spec.vmid, memory.vttbr());
+        let guest: &'static Guest = Box::leak(Box::new(Guest::new(Parts {
+            index: spec.index,
+            name: spec.guest.name.clone(),
+            geometry: spec.geometry,
+            layout,
+            entry: first.ipa + place.image,
+            device_tree: first.ipa + place.device_tree,
+            interrupts,
+            vcpus,
+            devices,
+            memory,
+            passed,
+        })));
+        for interrupt in &guest.interrupts {
+            interrupts::give_interrupt(interrupt.intid, guest);
+        }
+        Ok(guest)
+    }
+}
+
+/// The physical CPU and the affinity of each vCPU.
+fn vcpus(spec: &Spec<'_>) -> Result<Vec<(usize, u64)>, BuildError> {
+    let cpus = &spec.guest.cpus;
+    if cpus.len() > layout::MOST_VCPUS {
+        return Err(BuildError::TooManyCpus(cpus.len()));
+    }
+    let vcpu = |(index, number): (usize, &u32)| {
+        let cpu = percpu::of(native(u64::from(*number))).filter(|cpu| cpu.is_online());
+        let cpu = cpu.ok_or(BuildError::NoCpu(*number))?;
+        // Sixteen in a cluster, which is as many as an SGI's target list names.
+        let index = index as u64;
+        Ok((cpu.index(), (index >> 4) << 8 | index & 0xf))
+    };
+    cpus.iter().enumerate().map(vcpu).collect()
+}
+
+fn layout_of(spec: &Spec<'_>, vcpus: usize) -> Result<Layout, BuildError> {
+    let ecam_size = if spec.functions.is_empty() {
+        0
+    } else {
+        Ecam::new(LAST_BUS).size()
+    };
+    if ecam_size != 0 && layout::ECAM + ecam_size > spec.geometry.ipa_end() {
+        return Err(BuildError::EcamOutOfReach(spec.geometry.ipa_bits()));
+    }
+    Ok(Layout { vcpus, ecam_size })
+}
+
+fn device_tree(spec: &Spec<'_>, affinities: &[u64]) -> Result<Vec<u8>, BuildError> {
+    let memory: Vec<(u64, u64)> = spec
+        .guest
+        .memory
+        .iter()
+        .map(|region| (region.ipa, region.size))
+        .collect();
+    let interrupts: Vec<(Bdf, Pin, u32)> = spec
+        .functions
+        .iter()
+        .filter_map(|passed| Some((passed.at, passed.function.pin?, passed.interrupt?.intid)))
+        .collect();
+    let pci = vdev::Pci {
+        last_bus: LAST_BUS,
+        windows: spec.windows,
+        interrupts: &interrupts,
+    };
+    let machine = Machine {
+        affinities,
+        memory: &memory,
+        bootargs: &spec.guest.bootargs,
+        initrd: None,
+        pci: (!spec.functions.is_empty()).then_some(pci),
+        seed: None,
+    };
+    Ok(vdev::device_tree(&machine)?)
+}
+
+fn devices(spec: &Spec<'_>, affinities: &[u64]) -> Result<Devices, BuildError> {
+    let physical = spec
+        .functions
+        .iter()
+        .filter_map(|passed| passed.interrupt)
+        .map(|interrupt| interrupt.intid);
+    let highest = physical.clone().max().unwrap_or(0).max(layout::UART_INTERRUPT);
+    let mut gic = Vgic::new(affinities, highest);
+    gic.own(layout::UART_INTERRUPT, Source::Virtual)?;
+    gic.own(layout::TIMER_INTERRUPT, Source::Hardware(layout::TIMER_INTERRUPT))?;
+    for intid in physical {
+        // Two functions of one guest may share a line.
+        if gic.virtual_of(intid).is_none() {
+            gic.own(intid, Source::Hardware(intid))?;
+        }
+    }
+    let mut ecam = Ecam::new(LAST_BUS);
+    for passed in spec.functions {
+        ecam.add(passed.at, passed.function)?;
+    }
+    Ok(Devices {
+        gic,
+        uart: Pl011::new(),
+        ecam,
+    })
+}
+
+/// A function's BARs as whole pages.
+fn passed(function: &PassedFunction<'_>, layout: &Layout) -> Result<Passed, BuildError> {
+    let at = function.at;
+    let window = |(address, size): &(u64, u64)| {
+        let size = size.checked_next_multiple_of(PAGE).unwrap_or(u64::MAX);
+        let good = address.is_multiple_of(PAGE) && layout.overlapping(*address, size).is_none();
+        if good {
+            Ok((*address, size))
+        } else {
+            Err(BuildError::BadBar {
+                at,
+                address: *address,
+            })
+        }
+    };
+    Ok(Passed {
+        at,
+        bars: function.bars.iter().map(window).collect::<Result<_, _>>()?,
+    })
+}
+
+/// Takes RAM for each bank.
+fn banks(spec: &Spec<'_>, layout: &Layout) -> Result<Vec<Bank>, BuildError> {
+    let bank = |region: &partition::MemoryRegion| {
+        let (ipa, size) = (region.ipa, region.size);
+        if let Some(device) = layout.overlapping(ipa, size) {
+            return Err(BuildError::MemoryOnDevice { ipa, device });
+        }
+        if !ipa.is_multiple_of(BLOCK) {
+            return Err(BuildError::Unaligned(ipa));
+        }
+        let pa = match region.pa {
+            Some(pa) => {
+                memory::take_guest(pa..pa.saturating_add(size))?;
+                pa
+            }
+            None => memory::allocate_guest(size, BLOCK)?.start,
+        };
+        Ok(Bank { ipa, pa, size })
+    };
+    spec.guest.memory.iter().map(bank).collect()
+}
+
+/// Copies image and device tree to their places, which lie in `bytes`.
+fn fill(bytes: &mut [u8], image: &Image<'_>, device_tree: &[u8], place: &Placement) {
+    for (at, content) in [(place.image, image.bytes()), (place.device_tree, device_tree)] {
+        let at = native(at);
+        if let Some(target) = bytes.get_mut(at..at.saturating_add(content.len())) {
+            target.copy_from_slice(content);
+        }
+    }
+    let addresses = bytes.as_ptr_range();
+    let start = addresses.start.addr() + native(place.image);
+    cpu::publish_instructions(start..start + image.bytes().len());
+}
+
+/// Takes the interrupt lines of the guest's functions and sets them up, still off.
+fn claim(spec: &Spec<'_>) -> Result<Vec<GicInterrupt>, BuildError> {
+    let mut claimed: Vec<GicInterrupt> = Vec::new();
+    let release = |claimed: &[GicInterrupt]| {
+        claimed
+            .iter()
+            .for_each(|interrupt| interrupts::release_interrupt(interrupt.intid));
+    };
+    for passed in spec.functions {
+        let Some(interrupt) = passed.interrupt else {
+            continue;
+        };
+        if claimed.iter().any(|own| own.intid == interrupt.intid) {
+            continue;
+        }
+        if !interrupts::claim_interrupt(interrupt.intid) {
+            release(&claimed);
+            return Err(BuildError::InterruptTaken {
+                at: passed.at,
+                intid: interrupt.intid,
+            });
+        }
+        claimed.push(interrupt);
+        if let Err(error) = set_up(spec, &interrupt) {
+            release(&claimed);
+            return Err(error.into());
+        }
+    }
+    Ok(claimed)
+}
+
+fn set_up(spec: &Spec<'_>, interrupt: &GicInterrupt) -> Result<(), GicError> {
+    gic::disable(interrupt.intid)?;
+    gic::clear(interrupt.intid)?;
+    gic::set_trigger(interrupt.intid, interrupt.trigger)?;
+    let first = spec
+        .guest
+        .cpus
+        .first()
+        .and_then(|cpu| percpu::of(native(u64::from(*cpu))));
+    first.map_or(Ok(()), |cpu| gic::route(interrupt.intid, cpu))
+}

@@ -1,0 +1,150 @@
+//! A guest's memory: its banks of RAM, its stage 2, and what it gave back.
+
+use crate::arch::mmu::{self, MapError};
+use crate::memory::{FrameTables, RamError};
+use alloc::vec::Vec;
+use core::ops::Range;
+use driver_abi::Domain;
+use mmio::OutOfTableMemory;
+use stage2::{AddressSpace, Attributes, Geometry, Invalidate};
+
+/// One bank of RAM, physically contiguous.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bank {
+    /// Guest physical address.
+    pub ipa: u64,
+    /// Physical address.
+    pub pa: u64,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+impl Bank {
+    /// The physical range of `[ipa, ipa + size)`, if all of it lies in this bank.
+    fn physical(&self, ipa: u64, size: u64) -> Option<Range<u64>> {
+        let offset = ipa.checked_sub(self.ipa)?;
+        let end = offset.checked_add(size).filter(|end| *end <= self.size)?;
+        Some(self.pa + offset..self.pa + end)
+    }
+}
+
+/// A guest's memory cannot be set up or changed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum MemoryError {
+    /// No tables.
+    #[error(transparent)]
+    Tables(#[from] OutOfTableMemory),
+    /// Stage 2 refuses.
+    #[error("stage 2: {0}")]
+    Stage2(#[from] stage2::Error),
+    /// The RAM is not to be had.
+    #[error(transparent)]
+    Ram(#[from] RamError),
+    /// The RAM cannot be mapped for being filled.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// What a guest wants to give back is not a range of pages of its RAM.
+    #[error("{size:#x} bytes at {ipa:#x} are not pages of the guest's RAM")]
+    NotItsPages {
+        /// Guest physical address.
+        ipa: u64,
+        /// Size in bytes.
+        size: u64,
+    },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Memory {
+    tables: FrameTables,
+    space: AddressSpace,
+    banks: Vec<Bank>,
+    /// Physical ranges that the guest gave back. Nobody gets them before the machine restarts.
+    given_back: Vec<Range<u64>>,
+}
+
+impl Memory {
+    /// An address space with `banks` mapped as RAM.
+    pub fn new(geometry: Geometry, vmid: u16, banks: Vec<Bank>) -> Result<Memory, MemoryError> {
+        let mut tables = FrameTables::new();
+        let space = AddressSpace::new(&mut tables, geometry, vmid)?;
+        let mut memory = Memory {
+            tables,
+            space,
+            banks,
+            given_back: Vec::new(),
+        };
+        for bank in &memory.banks {
+            memory
+                .space
+                .map(&mut memory.tables, bank.ipa, bank.pa, bank.size, Attributes::RAM)?;
+        }
+        Ok(memory)
+    }
+
+    /// The address space as an SMMU driver is told of it.
+    pub fn domain(&self) -> Domain {
+        let geometry = self.space.geometry();
+        Domain {
+            root: self.space.root(),
+            vmid: self.space.vmid(),
+            ipa_bits: geometry.ipa_bits(),
+            pa_bits: geometry.pa_bits(),
+            start_level: geometry.start_level(),
+            reserved: [0; 3],
+        }
+    }
+
+    /// `VTTBR_EL2`.
+    pub fn vttbr(&self) -> u64 {
+        self.space.vttbr()
+    }
+
+    /// Whether hardware, if it looked again, would find something at `ipa`.
+    pub fn is_mapped(&self, ipa: u64) -> bool {
+        self.space.find(&self.tables, ipa).is_some()
+    }
+
+    /// Whether `ipa` lies in the guest's RAM.
+    pub fn is_ram(&self, ipa: u64) -> bool {
+        self.banks.iter().any(|bank| bank.physical(ipa, 1).is_some())
+    }
+
+    /// Maps device registers, IPA = physical address.
+    pub fn map_device(&mut self, address: u64, size: u64) -> Result<(), MemoryError> {
+        Ok(self
+            .space
+            .map(&mut self.tables, address, address, size, Attributes::DEVICE)?)
+    }
+
+    /// Unmaps device registers.
+    pub fn unmap_device(
+        &mut self,
+        walkers: &mut dyn Invalidate,
+        address: u64,
+        size: u64,
+    ) -> Result<(), MemoryError> {
+        Ok(self
+            .space
+            .unmap(&mut self.tables, &mut &mut *walkers, address, size)?)
+    }
+
+    /// Takes pages of RAM from the guest for good: unmapped from its CPUs and devices, then overwritten with zeroes.
+    ///
+    /// # Errors
+    /// Nothing changed, or the pages are unmapped but some walker did not confirm it; then they stay as they are.
+    pub fn give_back(
+        &mut self,
+        walkers: &mut dyn Invalidate,
+        ipa: u64,
+        size: u64,
+    ) -> Result<(), MemoryError> {
+        let physical = self.banks.iter().find_map(|bank| bank.physical(ipa, size));
+        let physical = physical.ok_or(MemoryError::NotItsPages { ipa, size })?;
+        self.space
+            .unmap(&mut self.tables, &mut &mut *walkers, ipa, size)?;
+        mmu::with_mapped(physical.clone(), |bytes| bytes.fill(0))?;
+        self.given_back.push(physical);
+        Ok(())
+    }
+}

@@ -1,0 +1,39 @@
+//! Guests: built, entered, served when they come out, stopped.
+//!
+//! A vCPU has a physical CPU to itself. [`Guest::run`] on that CPU enters it again and again and deals with everything that
+//! is between the guest and its virtual machine; it comes back for physical interrupts, which the CPU's loop takes,
+//! and when the vCPU has nothing to run. What touches other guests or devices is asked of [`Core`].
+//!
+//! Nothing that a guest does may stop the core: each exit ends in an answer, in an exception inside the guest, or in the
+//! guest's own end with a line that says why.
+//!
+//! Locks: `memory`, then the core's own behind [`Core`]; `devices` and `power` are taken alone.
+
+mod build;
+mod control;
+mod exits;
+mod frame;
+mod guest;
+mod interrupts;
+mod lists;
+mod memory;
+mod tlb;
+
+pub use build::{BuildError, PassedFunction, Spec};
+pub use guest::{Guest, State};
+pub use interrupts::{claim_interrupt, forward};
+pub use memory::MemoryError;
+pub use tlb::invalidate_cpus;
+
+use stage2::Invalidate;
+use vdev::ecam::Action;
+
+/// What guests need of the rest of the core.
+pub trait Core {
+    /// How many guests other than the one with that index are running.
+    fn peers_running(&self, guest: usize) -> u64;
+    /// Sets bus mastering and INTx of a physical function that is given to that guest.
+    fn set_switches(&self, guest: usize, action: Action);
+    /// Lends everyone who caches stage-2 translations, CPUs and SMMUs, to `work`.
+    fn with_walkers(&self, work: &mut dyn FnMut(&mut dyn Invalidate));
+}
