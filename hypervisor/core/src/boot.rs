@@ -3,8 +3,11 @@
 use crate::arch::mmu::{self, MapError};
 use crate::arch::{PhysicalAddress, cpu, gic, image, native, percpu, psci, smp};
 use crate::console;
+use crate::control::{self, Unit};
 use crate::memory::{self, FrameError, Ram};
+use alloc::vec::Vec;
 use core::ops::Range;
+use topology::Graph;
 use devicetree::{AddressRange, Blob, Conduit, GateError, Node, ReadError, Tree, TreeError};
 
 /// A UART on which a device tree that cannot be read is reported: it cannot say where one is. This is QEMU virt's, and it
@@ -18,6 +21,8 @@ pub struct Machine {
     pub tree: Tree,
     /// The bundle that the boot loader passed as initrd.
     pub bundle: Option<&'static [u8]>,
+    /// Its SMMUs, shut.
+    pub smmus: Vec<Unit>,
 }
 
 /// Why the core cannot run here.
@@ -67,11 +72,13 @@ pub fn bring_up(device_tree: PhysicalAddress) -> Result<Machine, BootError> {
     };
     memory.install();
     memory::create_pool()?;
+    // Before anything else may run: PCI functions are not known yet, and do not matter for finding SMMUs.
+    let smmus = control::shut_all(&Graph::build(&tree, &[]));
     gic::init(&tree)?;
     gic::init_cpu()?;
     percpu::this().set_online();
     smp::start_all(&tree)?;
-    let machine = Machine { tree, bundle };
+    let machine = Machine { tree, bundle, smmus };
     describe(&machine);
     Ok(machine)
 }

@@ -20,12 +20,14 @@ mod arch;
 mod boot;
 mod component;
 mod console;
+mod control;
 mod memory;
 mod panic;
 #[cfg(any(feature = "sabotage-panic", feature = "sabotage-overflow-stack"))]
 mod sabotage;
+mod vm;
 
-use arch::{PhysicalAddress, cpu, percpu, psci, smp, timer};
+use arch::{PhysicalAddress, cpu, percpu, smp, timer};
 
 /// Entered by `entry.S` on the boot CPU, with the MMU on (first map), caches on, interrupts masked, on a stack of its own.
 extern "C" fn rust_main(device_tree: PhysicalAddress) -> ! {
@@ -34,10 +36,10 @@ extern "C" fn rust_main(device_tree: PhysicalAddress) -> ! {
     cpu::init_traps();
     memory::init_heap();
     match boot::bring_up(device_tree) {
-        Ok(_machine) => {
+        Ok(machine) => {
             #[cfg(any(feature = "sabotage-panic", feature = "sabotage-overflow-stack"))]
             sabotage::provoke();
-            psci::power_off()
+            control::run(machine)
         }
         Err(error) => boot::fail(&error),
     }
@@ -45,8 +47,11 @@ extern "C" fn rust_main(device_tree: PhysicalAddress) -> ! {
 
 /// Entered by `entry.S` on every other CPU, with the MMU on (final map).
 extern "C" fn secondary_main() -> ! {
-    if let Err(error) = smp::arrive() {
-        log::error!(target: "cpu", "{error}");
+    match smp::arrive() {
+        Ok(()) => control::cpu_loop(),
+        Err(error) => {
+            log::error!(target: "cpu", "{error}");
+            cpu::park()
+        }
     }
-    cpu::park()
 }

@@ -9,7 +9,6 @@ use tock_registers::interfaces::Readable;
 
 core::arch::global_asm!(
     include_str!("exceptions.S"),
-    include_str!("hooks.S"),
     fault = const offset_of!(PerCpu, fault),
     fault_stack_top = const offset_of!(PerCpu, fault_stack_top),
     core_fault = sym core_fault,

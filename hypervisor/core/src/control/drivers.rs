@@ -175,7 +175,7 @@ pub fn announce(component: &LoadedComponent, name: &str, started_us: u64) {
     let (manifest, sizes) = (component.manifest(), component.sizes());
     let (major, minor, patch) = manifest.version();
     log::info!(target: "component",
-        "{name} {major}.{minor}.{patch}: signed with the {KEY_LABEL}, abi {}, rx {} B, ro {} B, rw {} B, loaded in {} us on CPU {}",
+        "{name} {major}.{minor}.{patch}: signature ok ({KEY_LABEL}), abi {}, rx {} B, ro {} B, rw {} B, loaded in {} us on CPU {}",
         manifest.abi_version(), sizes.rx, sizes.ro, sizes.rw,
         timer::now_us().saturating_sub(started_us), percpu::this().index());
 }

@@ -78,6 +78,11 @@ impl HostBridge {
         Ok(bridge)
     }
 
+    /// Its windows.
+    pub fn windows(&self) -> &[Window] {
+        &self.windows
+    }
+
     /// The functions as the stream graph wants them.
     pub fn masters(&self) -> impl Iterator<Item = PciFunction> + '_ {
         self.fabric.functions.iter().map(|function| PciFunction {
@@ -90,11 +95,11 @@ impl HostBridge {
         })
     }
 
-    /// The CPU's addresses of a function's memory BARs: index, address, size.
-    pub fn memory_bars(&self, function: &Function) -> Vec<(u8, u64, u64)> {
+    /// The CPU's addresses of a function's memory BARs: address and size of each that has one.
+    pub fn memory_bars(&self, function: &Function) -> Vec<(u64, u64)> {
         let cpu = |bar: &pci::Bar| {
             let mut windows = self.windows.iter().filter(|window| window.space != Space::Io);
-            windows.find_map(|window| window.to_cpu(bar.address, bar.size)).map(|cpu| (bar.index, cpu, bar.size))
+            windows.find_map(|window| window.to_cpu(bar.address, bar.size)).map(|cpu| (cpu, bar.size))
         };
         function.bars.iter().filter(|bar| bar.space != Space::Io).filter_map(cpu).collect()
     }

@@ -3,9 +3,8 @@
 use super::System;
 use super::fabric::HostBridge;
 use super::smmus::Unit;
-use crate::arch::{cpu, gic, percpu, timer};
-use crate::vm::{Guest, Passthrough, Spec};
-use alloc::boxed::Box;
+use crate::arch::{cpu, timer};
+use crate::vm::{self, Guest, PassedFunction, Spec};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -176,26 +175,33 @@ impl System {
             .bundle
             .and_then(|bundle| bundle.find(&guest.image))
             .ok_or_else(|| format!("the bundle has no {}", guest.image))?;
-        let functions = self.given.iter().filter(|given| given.guest == id);
-        let functions = functions.filter_map(|given| given.place).map(|(bridge, bdf)| self.passthrough(bridge, bdf));
+        let places: Vec<_> =
+            self.given.iter().filter(|given| given.guest == id).filter_map(|given| given.place).collect();
+        let functions: Vec<_> =
+            places.iter().map(|(bridge, bdf)| self.passed(*bridge, *bdf)).collect::<Result<_, _>>()?;
+        let windows = places.first().and_then(|(bridge, _)| self.bridges.get(*bridge));
+        if places.iter().any(|(bridge, _)| places.first().is_some_and(|(first, _)| first != bridge)) {
+            return Err("its PCI functions sit behind different host bridges".to_string());
+        }
         let spec = Spec {
             index: id.0,
+            guest,
+            image,
             // VMID 0 belongs to nobody: it is what `VTTBR_EL2` names where no guest runs.
             vmid: u16::try_from(id.0 + 1).map_err(|_| "there is no VMID left".to_string())?,
             geometry: *geometry,
-            config: guest,
-            image,
-            functions: functions.collect::<Result<_, _>>()?,
+            functions: &functions,
+            windows: windows.map(HostBridge::windows).unwrap_or_default(),
         };
-        let guest = Guest::build(&spec).map_err(|error| error.to_string())?;
-        Ok(Box::leak(Box::new(guest)))
+        Guest::build(&spec).map_err(|error| error.to_string())
     }
 
-    fn passthrough(&self, bridge: usize, bdf: Bdf) -> Result<Passthrough<'_>, String> {
+    fn passed(&self, bridge: usize, bdf: Bdf) -> Result<PassedFunction<'_>, String> {
         let bridge = self.bridges.get(bridge).ok_or("there is no such host bridge")?;
         let function = bridge.fabric.get(bdf).ok_or("there is no such PCI function")?;
-        Ok(Passthrough {
+        Ok(PassedFunction {
             function,
+            at: seen_at(bdf),
             bars: bridge.memory_bars(function),
             interrupt: bridge.interrupt(&self.tree, bdf).unwrap_or_else(|error| {
                 log::warn!(target: "pci", "{bdf}: its interrupt goes nowhere: {error}");
@@ -255,11 +261,9 @@ impl System {
     pub fn show(&self, id: MasterId) {
         if let Some(given) = self.given(id)
             && let (Some(guest), Some((_, bdf))) = (self.guest(given.guest), given.place)
+            && let Err(error) = guest.show_device(seen_at(bdf), self)
         {
-            match guest.show(bdf) {
-                Ok(action) => action.into_iter().for_each(|action| self.switch(given.guest, action)),
-                Err(error) => log::error!(target: "guest", "{}: {bdf} cannot be shown: {error}", guest.name()),
-            }
+            log::error!(target: "guest", "{}: {bdf} cannot be shown: {error}", guest.name());
         }
         self.start_ready_guests();
     }
@@ -269,13 +273,12 @@ impl System {
         if let Some(given) = self.given(id)
             && let Some((bridge, bdf)) = given.place
         {
+            if let Some(guest) = self.guest(given.guest) {
+                guest.hide_device(seen_at(bdf), self);
+            }
+            // Whatever the guest's virtual machine made of it.
             if let Some(bridge) = self.bridges.get(bridge) {
                 bridge.fabric.set_bus_master(&bridge.config, bdf, false);
-            }
-            if let Some(guest) = self.guest(given.guest)
-                && let Err(error) = guest.hide(bdf, &mut super::Walkers(self))
-            {
-                log::error!(target: "guest", "{}: {bdf} cannot be hidden: {error}", guest.name());
             }
         }
         self.start_ready_guests();
@@ -292,37 +295,49 @@ impl System {
         bridge.fabric.set_intx(&bridge.config, action.physical, action.intx);
     }
 
+    /// What a guest that was not started waits for.
+    fn awaits(&self, guest: GuestId) -> Awaits {
+        let registry = self.registry.lock();
+        let mut awaits = Awaits::Nothing;
+        for given in self.given.iter().filter(|given| given.guest == guest && given.wait == Wait::Guest) {
+            let Some(master) = registry.master(given.master) else { continue };
+            match master.state() {
+                State::Live(_) | State::Uncovered => {}
+                State::Refused | State::Faulted(_) => return Awaits::Never(master.name.clone()),
+                State::Pending | State::Held => awaits = Awaits::Device(master.name.clone()),
+            }
+        }
+        awaits
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = (GuestId, &'static Guest)> {
+        let guests = self.guests.iter().enumerate();
+        guests
+            .filter_map(|(index, guest)| guest.map(|guest| (GuestId(index), guest)))
+            .filter(|(_, guest)| guest.state() == vm::State::Waiting)
+    }
+
+    /// Says which guests wait, and for what.
+    pub fn announce_waits(&self) {
+        for (id, guest) in self.waiting() {
+            if let Awaits::Device(device) = self.awaits(id) {
+                log::info!(target: "guest", "{}: waits for {device}", guest.name());
+            }
+        }
+    }
+
     /// Starts every guest that waits for nothing any more, and gives up those that wait for what will never come.
     pub fn start_ready_guests(&self) {
-        for (index, guest) in self.guests.iter().enumerate() {
-            let Some(guest) = guest.filter(|guest| guest.is_waiting()) else { continue };
-            let registry = self.registry.lock();
-            let awaited = self.given.iter().filter(|given| given.guest.0 == index && given.wait == Wait::Guest);
-            let states = awaited.filter_map(|given| registry.master(given.master));
-            let mut waits = None;
-            let mut never = None;
-            for master in states {
-                match master.state() {
-                    State::Live(_) | State::Uncovered => {}
-                    State::Refused | State::Faulted(_) => never = Some(master.name.clone()),
-                    State::Pending | State::Held => waits = Some(master.name.clone()),
-                }
-            }
-            drop(registry);
-            match (never, waits) {
-                (Some(device), _) => {
-                    log::error!(target: "guest", "{}: does not start: it waits for {device}, which is refused", guest.name());
-                    guest.stop("it never started");
-                }
-                (None, Some(device)) => {
-                    if guest.is_first_wait() {
-                        log::info!(target: "guest", "{}: waits for {device}", guest.name());
-                    }
-                }
-                (None, None) => {
-                    log::info!(target: "guest", "{}: starts on CPU {:?}", guest.name(), guest.cpus());
+        for (id, guest) in self.waiting() {
+            match self.awaits(id) {
+                Awaits::Nothing => {
+                    let cpus: Vec<_> = (0..guest.vcpus()).filter_map(|vcpu| guest.cpu_of(vcpu)).collect();
+                    log::info!(target: "guest", "{}: starts, on CPUs {cpus:?}", guest.name());
                     guest.start();
-                    guest.cpus().iter().filter_map(|cpu| percpu::of(*cpu)).for_each(gic::kick);
+                }
+                Awaits::Device(_) => {}
+                Awaits::Never(device) => {
+                    guest.stop(&format!("it waits for {device}, which it will never get"));
                 }
             }
         }
@@ -330,31 +345,51 @@ impl System {
 
     /// The guest and vCPU that a CPU runs.
     pub fn vcpu_of(&self, cpu: usize) -> Option<(&'static Guest, usize)> {
-        let guests = self.guests.iter().flatten().filter(|guest| guest.is_running());
-        guests.into_iter().find_map(|guest| Some((*guest, guest.cpus().iter().position(|own| *own == cpu)?)))
+        let mut guests = self.guests.iter().copied().flatten();
+        guests.find_map(|guest| {
+            let vcpu = (0..guest.vcpus()).find(|vcpu| guest.cpu_of(*vcpu) == Some(cpu))?;
+            Some((guest, vcpu))
+        })
     }
 
     /// Stops a guest for a reason that is not its own.
     pub fn stop_guest(&self, id: GuestId, why: &str) {
         if let Some(guest) = self.guest(id) {
             guest.stop(why);
-            guest.cpus().iter().filter_map(|cpu| percpu::of(*cpu)).for_each(gic::kick);
         }
     }
 
-    /// Takes the devices of guests that stopped.
+    /// Takes the devices of guests that stopped, once for each.
     pub fn release_stopped(&self) {
-        for (index, guest) in self.guests.iter().enumerate() {
-            if guest.is_some_and(Guest::take_stopped) {
-                let mine = self.given.iter().filter(|given| given.guest.0 == index);
-                mine.for_each(|given| self.release(given.master));
+        for index in 0..self.guests.len() {
+            let id = GuestId(index);
+            if self.is_over(id) && !self.ended.lock().contains(&id) {
+                self.ended.lock().push(id);
+                self.given.iter().filter(|given| given.guest == id).for_each(|given| self.release(given.master));
             }
         }
     }
 
     /// Whether no guest runs and none will.
     pub fn everyone_stopped(&self) -> bool {
-        self.guests.iter().flatten().all(|guest| guest.is_stopped())
+        (0..self.guests.len()).all(|index| self.is_over(GuestId(index)))
     }
 
+    /// Whether a guest has stopped, or was never built.
+    fn is_over(&self, id: GuestId) -> bool {
+        self.guest(id).is_none_or(|guest| matches!(guest.state(), vm::State::Stopped(_)))
+    }
+}
+
+/// What a guest waits for before it starts.
+enum Awaits {
+    Nothing,
+    Device(String),
+    /// A device that it will not get in this run.
+    Never(String),
+}
+
+/// Where a guest finds a function: it has one bus, so device and function number stay and the bus does not.
+fn seen_at(bdf: Bdf) -> Bdf {
+    Bdf::from_requester_id(bdf.requester_id() & 0xff)
 }

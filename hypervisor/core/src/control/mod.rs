@@ -48,7 +48,8 @@ pub struct System {
     unfinished: Mutex<Vec<(SmmuId, InterruptLine)>>,
     /// In the partition's order; `None` for one that could not be built.
     guests: Vec<Option<&'static Guest>>,
-    names: Vec<String>,
+    /// Guests whose end was seen, and their devices taken.
+    ended: Mutex<Vec<GuestId>>,
     given: Vec<guests::Given>,
     schedule: Mutex<Schedule>,
     fingerprint: summary::Fingerprint,
@@ -96,7 +97,10 @@ impl System {
             .ok_or_else(|| alloc::format!("the bundle has no {}: it says which guests to run", partition::MEMBER_NAME))?;
         let Partition { loading, guests, .. } = Partition::parse(blob).map_err(|error| error.to_string())?;
 
-        let names = guests.iter().map(|guest| guest.name.clone()).collect::<Vec<_>>();
+        for unit in &units {
+            // Nobody may be given them.
+            unit.interrupts.iter().for_each(|(interrupt, _)| drop(vm::claim_interrupt(interrupt.intid)));
+        }
         let (registry, given) = guests::register(&tree, &units, &graph, &bridges, &guests);
         let mut system = System {
             bundle: Some(bundle),
@@ -108,7 +112,7 @@ impl System {
             faults: Mutex::new(FaultLog::new()),
             unfinished: Mutex::new(Vec::new()),
             guests: Vec::new(),
-            names,
+            ended: Mutex::new(Vec::new()),
             given,
             schedule: Mutex::new(Schedule::new(loading)),
             fingerprint,
@@ -131,6 +135,7 @@ impl System {
             self.load_components();
         }
         self.show_initial();
+        self.announce_waits();
         self.start_ready_guests();
         self.announce_schedule(&loading);
     }
@@ -174,7 +179,7 @@ impl vm::Core for System {
         others.filter(|(_, other)| other.is_some_and(Guest::is_running)).count() as u64
     }
 
-    fn set_bus_master(&self, guest: usize, action: vdev::ecam::Action) {
+    fn set_switches(&self, guest: usize, action: vdev::ecam::Action) {
         self.switch(GuestId(guest), action);
     }
 
@@ -192,7 +197,6 @@ pub fn cpu_loop() -> ! {
                 system.service();
             }
             if let Some((guest, vcpu)) = system.vcpu_of(this.index()) {
-                // Returns when a physical interrupt is not the guest's, or the vCPU has nothing to run.
                 guest.run(vcpu, system);
             } else {
                 cpu::wait_for_interrupt();
@@ -211,13 +215,12 @@ fn take_interrupts() {
         if intid == timer::HYPERVISOR_TIMER_INTID {
             timer::disarm();
         }
-        let system = SYSTEM.get();
-        if system.is_some_and(|system| vm::forward(system, intid)) {
+        if vm::forward(intid) {
             // The guest's own end of interrupt deactivates it.
             continue;
         }
         gic::deactivate(intid);
-        if let Some(system) = system {
+        if let Some(system) = SYSTEM.get() {
             system.smmu_interrupt(intid);
         }
     }

@@ -25,8 +25,8 @@ pub struct Unit {
     pub interrupts: Vec<(GicInterrupt, InterruptLine)>,
     /// What the gate found, or why there is no shutting it.
     pub gate: Result<V3Report, String>,
-    frame: AddressRange,
-    second_frame: Option<AddressRange>,
+    /// Several are instances that are programmed as one.
+    frames: Vec<AddressRange>,
     coherent: bool,
     registers: Option<Region>,
 }
@@ -48,8 +48,7 @@ impl Unit {
             compatible: smmu.compatible.clone(),
             interrupts: smmu.interrupts.iter().filter_map(|found| Some((found.interrupt, line(found.line)?))).collect(),
             gate: Err(String::new()),
-            frame: smmu.frames.first().copied().unwrap_or_default(),
-            second_frame: smmu.frames.get(1).copied(),
+            frames: smmu.frames.clone(),
             coherent: smmu.coherent,
             registers: None,
         };
@@ -64,8 +63,10 @@ impl Unit {
         if smmu.kind.name != SMMU_V3 {
             return Err(format!("the core has no gate for {}", smmu.kind.name));
         }
-        let registers =
-            mmu::map_device(self.frame.address(), self.frame.size()).map_err(|error| error.to_string())?;
+        let [frame] = self.frames.as_slice() else {
+            return Err(format!("it has {} register frames that can be read, an SMMUv3 has one", self.frames.len()));
+        };
+        let registers = mmu::map_device(frame.address(), frame.size()).map_err(|error| error.to_string())?;
         let report = gate(&registers)?;
         self.registers = Some(registers);
         if !(report.features.stage2 && report.features.aarch64_tables && report.features.little_endian) {
@@ -89,9 +90,9 @@ impl Unit {
     /// What a driver is told of it; `max_stream` is the highest stream ID that any master emits here.
     pub fn info(&self, max_stream: u32) -> SmmuInfo {
         SmmuInfo {
-            base: self.frame.address(),
-            size: self.frame.size(),
-            second_base: self.second_frame.map_or(0, |frame| frame.address()),
+            base: self.frames.first().map_or(0, AddressRange::address),
+            size: self.frames.first().map_or(0, AddressRange::size),
+            second_base: self.frames.get(1).map_or(0, AddressRange::address),
             max_stream,
             coherent: self.coherent.into(),
             quirks: 0,
