@@ -8,7 +8,7 @@
 use crate::config::{change_command, command, offset};
 use crate::function::{Fabric, Function};
 use crate::place::{self, Tree};
-use crate::window::Range;
+use crate::window::{PAGE, Range};
 use crate::{Bdf, ConfigSpace, Space, Window};
 use alloc::vec::Vec;
 
@@ -134,7 +134,8 @@ fn decoded(config: &impl ConfigSpace, function: &Function) -> Option<Vec<Range>>
         if bar.address == 0 || !bar.address.is_multiple_of(bar.size) {
             return None;
         }
-        own.push(Range::new(bar.address, bar.size)?);
+        // A page that two BARs share cannot be given to one guest alone.
+        own.push(Range::new(bar.address & !(PAGE - 1), bar.size.max(PAGE))?);
     }
     if function.bridge.is_some() {
         own.extend(bridge_windows(config, function));

@@ -6,7 +6,7 @@
 
 use crate::config::offset;
 use crate::function::Fabric;
-use crate::window::{Range, first_fit};
+use crate::window::{PAGE, Range, first_fit};
 use crate::{Bar, Bdf, ConfigSpace, Space, Window};
 use alloc::vec::Vec;
 
@@ -53,6 +53,14 @@ struct Need {
     align: u64,
 }
 
+impl Need {
+    /// Whole pages: what shares a page with a BAR is in reach of whoever is given it.
+    fn of(bar: &Bar) -> Need {
+        let size = bar.size.max(PAGE);
+        Need { size, align: size }
+    }
+}
+
 /// Something to place in a bus's room.
 #[derive(Debug, Clone, Copy)]
 enum Item {
@@ -85,7 +93,14 @@ pub(crate) fn place(
     let before = taken.len();
     let own: Vec<Bar> = placer.fabric.get(tree.root)?.bars.clone();
     for bar in own.iter().filter(|bar| bar.space != Space::Io) {
-        let range = find(windows, &taken, bar.size, bar.size, bar.space == Space::Memory64)?;
+        let need = Need::of(bar);
+        let range = find(
+            windows,
+            &taken,
+            need.size,
+            need.align,
+            bar.space == Space::Memory64,
+        )?;
         placer.set_bar(tree.root, bar.index, range.start);
         taken.push(range);
     }
@@ -149,12 +164,8 @@ impl<C: ConfigSpace> Placer<'_, C> {
             .filter(|function| function.parent == Some(bridge))
         {
             for bar in function.bars.iter().filter(|bar| self.room_of(bar) == Some(room)) {
-                let need = Need {
-                    size: bar.size,
-                    align: bar.size,
-                };
                 items.push((
-                    need,
+                    Need::of(bar),
                     Item::Bar {
                         owner: function.bdf,
                         index: bar.index,

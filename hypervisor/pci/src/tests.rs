@@ -347,6 +347,41 @@ fn firmwares_addresses_stay_when_they_make_sense() {
 }
 
 #[test]
+fn no_two_bars_share_a_page() {
+    let segment = FakeSegment::default();
+    for slot in 1..=2 {
+        segment.add(
+            0,
+            &[slot],
+            0,
+            FakeFunction::endpoint(EDU).bar32(0, 256).bar32(1, 16),
+        );
+    }
+    segment.add(0, &[3], 0, FakeFunction::bridge(0x000c_1b36).express(4));
+    segment.add(
+        0,
+        &[3, 0],
+        0,
+        FakeFunction::endpoint(EDU).bar32(0, 16).bar32(1, 16),
+    );
+    // Firmware packed the first device's BARs, which was its right.
+    segment.write32(bdf(0, 1, 0), offset::BAR0, 0x2000_0000);
+    segment.write32(bdf(0, 1, 0), offset::BAR0 + 4, 0x2000_0100);
+    let mut fabric = enumerate(&segment, ALL);
+    assert_eq!(assign(&segment, &mut fabric, &WINDOWS).kept, []);
+    let mut pages: Vec<u64> = fabric
+        .functions
+        .iter()
+        .flat_map(|f| &f.bars)
+        .map(|bar| bar.address >> 12)
+        .collect();
+    pages.sort_unstable();
+    assert_eq!(pages.len(), 6);
+    assert!(pages.is_sorted_by(|before, after| before < after), "{pages:x?}");
+    check_placement(&segment, &fabric);
+}
+
+#[test]
 fn what_does_not_fit_does_not_decode() {
     let segment = FakeSegment::default();
     segment.add(0, &[1], 0, FakeFunction::endpoint(EDU).bar32(0, 1 << 31));

@@ -31,6 +31,9 @@ impl Window {
     }
 }
 
+/// The smallest thing that stage 2 can give to a guest.
+pub(crate) const PAGE: u64 = 4096;
+
 /// `[start, end)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Range {

@@ -180,11 +180,15 @@ impl Guest {
         };
         // Devices narrower than 64 bits take the lower half.
         let narrow = u32::try_from(value & 0xffff_ffff).unwrap_or(0);
-        let mut devices = self.devices.lock();
         match device {
-            Device::Distributor => devices.gic.write_distributor(offset, access.size, value, board),
-            Device::Redistributors => devices.gic.write_redistributor(offset, access.size, value, board),
+            Device::Distributor => {
+                self.devices.lock().gic.write_distributor(offset, access.size, value, board);
+            }
+            Device::Redistributors => {
+                self.devices.lock().gic.write_redistributor(offset, access.size, value, board);
+            }
             Device::Uart => {
+                let mut devices = self.devices.lock();
                 let line = devices.uart.write(offset, narrow);
                 let level = devices.uart.interrupt();
                 devices.gic.set_line(0, UART_INTERRUPT, level, board);
@@ -194,9 +198,7 @@ impl Guest {
                 }
             }
             Device::Ecam => {
-                let action = devices.ecam.write(offset, access.size, narrow);
-                drop(devices);
-                self.forward_actions(core, [action]);
+                self.switch_devices(core, |devices| [devices.ecam.write(offset, access.size, narrow)]);
             }
         }
     }

@@ -82,13 +82,17 @@ pub(super) struct Passed {
     pub(super) bars: Vec<(u64, u64)>,
 }
 
-/// Where a function's BARs stand in stage 2.
+/// Where a function's BARs stand in stage 2. Its lock is never held while walkers are called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shown {
     No,
     Yes,
     /// Still mapped; to be unmapped by the guest's first vCPU.
     Leaving,
+    /// Being unmapped.
+    Unmapping,
+    /// Being unmapped, and to be mapped again after that.
+    Returning,
 }
 
 /// See the module. Guests live for ever.
@@ -282,63 +286,64 @@ impl Guest {
     /// # Errors
     /// The BARs cannot be mapped; nothing is shown.
     pub fn show_device(&self, at: Bdf, core: &dyn Core) -> Result<(), super::MemoryError> {
-        let Some((passed, shown)) = self.passed.iter().find(|(passed, _)| passed.at == at) else {
-            return Ok(());
-        };
+        let Some((passed, shown)) = self.passed.iter().find(|(passed, _)| passed.at == at) else { return Ok(()) };
         {
             let mut shown = shown.lock();
-            if *shown == Shown::No {
-                let mut memory = self.memory.lock();
-                for (address, size) in &passed.bars {
-                    memory.map_device(*address, *size)?;
+            *shown = match *shown {
+                Shown::No => {
+                    self.map_bars(passed)?;
+                    Shown::Yes
                 }
-            }
-            *shown = Shown::Yes;
+                Shown::Yes | Shown::Leaving => Shown::Yes,
+                Shown::Unmapping | Shown::Returning => Shown::Returning,
+            };
         }
-        let actions = {
-            let mut devices = self.devices.lock();
-            [
-                devices.ecam.set_present(at, true),
-                devices.ecam.allow_dma(at, true),
-            ]
-        };
-        self.forward_actions(core, actions);
+        self.switch_devices(core, |devices| [devices.ecam.set_present(at, true), devices.ecam.allow_dma(at, true)]);
         Ok(())
     }
 
     /// Takes a function away: no bus mastering, no interrupt, absent from configuration space. Its BARs are unmapped by
     /// the guest's first vCPU, since our caller may be in the middle of an invalidation.
     pub fn hide_device(&self, at: Bdf, core: &dyn Core) {
-        let actions = {
-            let mut devices = self.devices.lock();
-            [
-                devices.ecam.allow_dma(at, false),
-                devices.ecam.set_present(at, false),
-            ]
-        };
-        self.forward_actions(core, actions);
+        self.switch_devices(core, |devices| [devices.ecam.allow_dma(at, false), devices.ecam.set_present(at, false)]);
         if let Some((_, shown)) = self.passed.iter().find(|(passed, _)| passed.at == at) {
             let mut shown = shown.lock();
-            if *shown == Shown::Yes {
-                *shown = Shown::Leaving;
-            }
+            *shown = match *shown {
+                Shown::Yes => Shown::Leaving,
+                Shown::Returning => Shown::Unmapping,
+                other => other,
+            };
         }
         self.kick(0);
     }
 
-    pub(super) fn forward_actions(&self, core: &dyn Core, actions: impl IntoIterator<Item = Option<Action>>) {
-        actions
-            .into_iter()
-            .flatten()
-            .for_each(|action| core.set_switches(self.index, action));
+    /// Carries out what a change of the virtual devices asks of physical functions, in the order of the changes: the
+    /// devices stay locked.
+    pub(super) fn switch_devices<const N: usize>(
+        &self,
+        core: &dyn Core,
+        change: impl FnOnce(&mut Devices) -> [Option<Action>; N],
+    ) {
+        let mut devices = self.devices.lock();
+        for action in change(&mut devices).into_iter().flatten() {
+            core.set_switches(self.index, action);
+        }
+    }
+
+    fn map_bars(&self, passed: &Passed) -> Result<(), super::MemoryError> {
+        let mut memory = self.memory.lock();
+        passed.bars.iter().try_for_each(|(address, size)| memory.map_device(*address, *size))
     }
 
     /// Unmaps the BARs of functions that were hidden.
     fn finish_hiding(&self, core: &dyn Core) {
         for (passed, shown) in &self.passed {
-            let mut shown = shown.lock();
-            if *shown != Shown::Leaving {
-                continue;
+            {
+                let mut shown = shown.lock();
+                if *shown != Shown::Leaving {
+                    continue;
+                }
+                *shown = Shown::Unmapping;
             }
             for (address, size) in &passed.bars {
                 let mut result = Ok(());
@@ -349,7 +354,15 @@ impl Guest {
                     log::warn!(target: "guest", "{} {}: BAR at {address:#x} stays mapped: {error}", self.name, passed.at);
                 }
             }
+            let mut shown = shown.lock();
+            let returns = *shown == Shown::Returning;
             *shown = Shown::No;
+            if returns {
+                match self.map_bars(passed) {
+                    Ok(()) => *shown = Shown::Yes,
+                    Err(error) => log::warn!(target: "guest", "{} {}: BARs are gone: {error}", self.name, passed.at),
+                }
+            }
         }
     }
 

@@ -7,7 +7,8 @@
 //! Nothing that a guest does may stop the core: each exit ends in an answer, in an exception inside the guest, or in the
 //! guest's own end with a line that says why.
 //!
-//! Locks: `memory`, then the core's own behind [`Core`]; `devices` and `power` are taken alone.
+//! Locks: `memory` is held while [`Core::with_walkers`]' walkers work, `devices` during [`Core::set_switches`]; the
+//! core, in turn, may hide a device while a walker works, which takes `devices` but not `memory`.
 
 mod build;
 mod control;
@@ -32,7 +33,7 @@ use vdev::ecam::Action;
 pub trait Core {
     /// How many guests other than the one with that index are running.
     fn peers_running(&self, guest: usize) -> u64;
-    /// Sets bus mastering and INTx of a physical function that is given to that guest.
+    /// Sets bus mastering and INTx of a physical function that is given to that guest. It must not call back.
     fn set_switches(&self, guest: usize, action: Action);
     /// Lends everyone who caches stage-2 translations, CPUs and SMMUs, to `work`.
     fn with_walkers(&self, work: &mut dyn FnMut(&mut dyn Invalidate));
