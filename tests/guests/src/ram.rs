@@ -60,5 +60,6 @@ pub fn secret(word: usize) -> u64 {
 /// A word that stands nowhere by accident; another one for every `seed` and place.
 pub fn pattern(seed: u64, word: usize) -> u64 {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
-    (seed << 32 | word as u64 | 1 << 63).wrapping_mul(ODD)
+    // The place counts from 1: neither half may be zero, which is what a blocked read brings.
+    (seed << 32 | (word as u64 + 1) | 1 << 63).wrapping_mul(ODD)
 }
