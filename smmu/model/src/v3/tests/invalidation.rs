@@ -234,23 +234,25 @@ fn a_fill_between_cfgi_and_tlbi_of_one_batch_survives() {
 
 #[test]
 fn a_walk_between_a_tlbi_and_its_sync_may_stay_cached() {
-    let rig = Rig::new(Config::qemu10());
-    let mut tree = rig.attached();
-    tree.map_page(IPA, PA, RW);
-    tree.map_page(IPA + PAGE, PA + PAGE, RW);
-    rig.command(tlbi_vmid(VMID));
-    rig.command(SYNC);
-    rig.reaches(IPA);
-    rig.drain();
-    let slot = tree.descriptor(IPA, 2);
-    tree.store(slot, 0);
-    assert_eq!(
-        rig.reaches(IPA + PAGE),
-        PA + PAGE,
-        "through the cached table descriptor"
-    );
-    rig.commands(&[tlbi_vmid(VMID)]);
-    rig.faults(IPA + PAGE);
+    for tlbi in [tlbi_vmid(VMID), tlbi_ipa(VMID, IPA), TLBI_ALL] {
+        let rig = Rig::new(Config::qemu10());
+        let mut tree = rig.attached();
+        tree.map_page(IPA, PA, RW);
+        tree.map_page(IPA + PAGE, PA + PAGE, RW);
+        rig.command(tlbi);
+        rig.command(SYNC);
+        rig.reaches(IPA);
+        rig.drain();
+        let slot = tree.descriptor(IPA, 2);
+        tree.store(slot, 0);
+        assert_eq!(
+            rig.reaches(IPA + PAGE),
+            PA + PAGE,
+            "through the cached table descriptor"
+        );
+        rig.commands(&[tlbi_vmid(VMID)]);
+        rig.faults(IPA + PAGE);
+    }
 }
 
 #[test]
