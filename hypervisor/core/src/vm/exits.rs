@@ -182,10 +182,16 @@ impl Guest {
         let narrow = u32::try_from(value & 0xffff_ffff).unwrap_or(0);
         match device {
             Device::Distributor => {
-                self.devices.lock().gic.write_distributor(offset, access.size, value, board);
+                self.devices
+                    .lock()
+                    .gic
+                    .write_distributor(offset, access.size, value, board);
             }
             Device::Redistributors => {
-                self.devices.lock().gic.write_redistributor(offset, access.size, value, board);
+                self.devices
+                    .lock()
+                    .gic
+                    .write_redistributor(offset, access.size, value, board);
             }
             Device::Uart => {
                 let mut devices = self.devices.lock();

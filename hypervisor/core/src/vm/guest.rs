@@ -286,7 +286,9 @@ impl Guest {
     /// # Errors
     /// The BARs cannot be mapped; nothing is shown.
     pub fn show_device(&self, at: Bdf, core: &dyn Core) -> Result<(), super::MemoryError> {
-        let Some((passed, shown)) = self.passed.iter().find(|(passed, _)| passed.at == at) else { return Ok(()) };
+        let Some((passed, shown)) = self.passed.iter().find(|(passed, _)| passed.at == at) else {
+            return Ok(());
+        };
         {
             let mut shown = shown.lock();
             *shown = match *shown {
@@ -298,14 +300,24 @@ impl Guest {
                 Shown::Unmapping | Shown::Returning => Shown::Returning,
             };
         }
-        self.switch_devices(core, |devices| [devices.ecam.set_present(at, true), devices.ecam.allow_dma(at, true)]);
+        self.switch_devices(core, |devices| {
+            [
+                devices.ecam.set_present(at, true),
+                devices.ecam.allow_dma(at, true),
+            ]
+        });
         Ok(())
     }
 
     /// Takes a function away: no bus mastering, no interrupt, absent from configuration space. Its BARs are unmapped by
     /// the guest's first vCPU, since our caller may be in the middle of an invalidation.
     pub fn hide_device(&self, at: Bdf, core: &dyn Core) {
-        self.switch_devices(core, |devices| [devices.ecam.allow_dma(at, false), devices.ecam.set_present(at, false)]);
+        self.switch_devices(core, |devices| {
+            [
+                devices.ecam.allow_dma(at, false),
+                devices.ecam.set_present(at, false),
+            ]
+        });
         if let Some((_, shown)) = self.passed.iter().find(|(passed, _)| passed.at == at) {
             let mut shown = shown.lock();
             *shown = match *shown {
@@ -332,7 +344,10 @@ impl Guest {
 
     fn map_bars(&self, passed: &Passed) -> Result<(), super::MemoryError> {
         let mut memory = self.memory.lock();
-        passed.bars.iter().try_for_each(|(address, size)| memory.map_device(*address, *size))
+        passed
+            .bars
+            .iter()
+            .try_for_each(|(address, size)| memory.map_device(*address, *size))
     }
 
     /// Unmaps the BARs of functions that were hidden.
@@ -360,7 +375,9 @@ impl Guest {
             if returns {
                 match self.map_bars(passed) {
                     Ok(()) => *shown = Shown::Yes,
-                    Err(error) => log::warn!(target: "guest", "{} {}: BARs are gone: {error}", self.name, passed.at),
+                    Err(error) => {
+                        log::warn!(target: "guest", "{} {}: BARs are gone: {error}", self.name, passed.at)
+                    }
                 }
             }
         }
