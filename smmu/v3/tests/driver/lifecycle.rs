@@ -2,8 +2,9 @@
 
 use crate::common::{Machine, Tables, events, kinds};
 use mmio::Bus;
-use smmu_model::v3::Config;
+use smmu_model::v3::{Config, Fault};
 use smmu_model::{Clock, Memory};
+use smmu_v3::commands::Command;
 use smmu_v3::{Domain, DomainError, Error, EventKind, Missing, Setup};
 
 const CR0: usize = 0x20;
@@ -355,4 +356,34 @@ fn running_out_of_memory_leaks_nothing() {
     machine.memory.fail_after(None);
     driver.attach(8, &tables.domain()).unwrap();
     machine.assert_settled();
+}
+
+/// A detach whose TLB command was refused, and a core that gave the VMID to somebody else all the same.
+#[test]
+fn an_attach_trusts_no_earlier_detach() {
+    let machine = Machine::new(Config::qemu10());
+    let mut driver = machine.probe(0xffff);
+    let mut first = Tables::new(&machine, 7);
+    first.map(0x1000, PA);
+    driver.attach(8, &first.domain()).unwrap();
+    assert_eq!(machine.write(8, 0x1000), Some(PA));
+    machine.smmu.inject(Fault::CommandIllegal { after: 2 });
+    assert!(matches!(driver.detach(8), Err(Error::Command(_))));
+    let second = Tables::new(&machine, 7);
+    driver.attach(8, &second.domain()).unwrap();
+    assert_eq!(machine.write(8, 0x1000), None);
+    machine.assert_settled();
+}
+
+#[test]
+fn translations_of_el2_are_forgotten_where_they_exist() {
+    for el2 in [0, 1] {
+        let machine = Machine::new(Config::qemu10().with_idr(0, 9, 9, el2));
+        machine.probe(0xffff);
+        let commands = machine.smmu.consumed();
+        let forgotten = commands
+            .iter()
+            .any(|words| Command::parse(*words) == Ok(Command::El2All));
+        assert_eq!(forgotten, el2 == 1);
+    }
 }
