@@ -192,11 +192,6 @@ impl LoadedComponent {
         self.called.image.size()
     }
 
-    /// Why it is never called again, if it died.
-    pub fn death(&self) -> Option<Death> {
-        self.called.death.lock().clone()
-    }
-
     /// [`DriverOps::probe`]. The gate of the SMMU must be shut. After an error it still is, unless the component died
     /// in this call: then its gate has to be shut again.
     pub fn probe(&self, info: &SmmuInfo) -> Result<ProbeReport, CallError> {

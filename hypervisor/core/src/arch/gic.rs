@@ -108,11 +108,6 @@ fn gic() -> Result<&'static GicV3, GicError> {
     GIC.get().ok_or(GicError::NotReady)
 }
 
-/// How many interrupts there are: one more than the highest shared interrupt's ID.
-pub fn interrupt_count() -> u32 {
-    GIC.get().map_or(0, GicV3::interrupt_count)
-}
-
 /// Lets an interrupt fire; a private one on this CPU.
 pub fn enable(intid: u32) -> Result<(), GicError> {
     gic()?.enable(intid)
@@ -126,11 +121,6 @@ pub fn disable(intid: u32) -> Result<(), GicError> {
 /// Forgets that an interrupt is pending or active; a private one on this CPU.
 pub fn clear(intid: u32) -> Result<(), GicError> {
     gic()?.clear(intid)
-}
-
-/// Makes an interrupt pending, as if its device had raised it; a private one on this CPU.
-pub fn set_pending(intid: u32) -> Result<(), GicError> {
-    gic()?.set_pending(intid)
 }
 
 /// Sets an interrupt's priority; smaller is more urgent; a private one on this CPU.

@@ -10,7 +10,6 @@ pub mod percpu;
 pub mod psci;
 pub mod smp;
 pub mod timer;
-pub mod tlb;
 
 mod entry;
 mod exceptions;

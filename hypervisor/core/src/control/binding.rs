@@ -189,6 +189,20 @@ impl System {
         }
     }
 
+    /// Lets all drivers go at the end of a run. The gates are shut behind them.
+    pub fn release_drivers(&self) {
+        for (index, unit) in self.units.iter().enumerate() {
+            let Some(released) = self.drivers.release(SmmuId(index)) else { continue };
+            if let Err(error) = released {
+                log::warn!(target: "smmu", "{}: {error}", unit.path);
+            }
+            match unit.shut_again() {
+                Ok(()) => log::info!(target: "smmu", "{}: driver released, gate shut", unit.path),
+                Err(why) => log::error!(target: "smmu", "{}: driver released, THE GATE CANNOT BE SHUT: {why}", unit.path),
+            }
+        }
+    }
+
     /// No component is accepted any more.
     pub fn seal(&self) {
         let changes = self.registry.lock().seal(timer::now_us());

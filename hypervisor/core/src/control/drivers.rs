@@ -1,7 +1,7 @@
 //! SMMU drivers: components out of the bundle, which SMMU each of them drives, and what happens when one fails.
 
 use super::smmus::Unit;
-use crate::arch::{percpu, timer};
+use crate::arch::timer;
 use crate::component::{CallError, LoadFailure, LoadedComponent};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -156,6 +156,17 @@ impl Drivers {
         self.call(smmu, "invalidate", |component, instance| component.invalidate(instance, range))
     }
 
+    /// Makes an SMMU abort everything, disables it, and lets its driver go.
+    pub fn release(&self, smmu: SmmuId) -> Option<Result<(), DriverError>> {
+        let quiesced = self.call(smmu, "quiesce", |component, instance| component.quiesce(instance))?;
+        let released = match quiesced {
+            Ok(()) => self.call(smmu, "release", |component, instance| component.release(instance)),
+            Err(error) => Some(Err(error)),
+        };
+        self.remove(smmu);
+        released
+    }
+
     /// Handles an interrupt: the faults it brought, and whether there is more to do.
     pub fn interrupt(
         &self,
@@ -175,7 +186,7 @@ pub fn announce(component: &LoadedComponent, name: &str, started_us: u64) {
     let (manifest, sizes) = (component.manifest(), component.sizes());
     let (major, minor, patch) = manifest.version();
     log::info!(target: "component",
-        "{name} {major}.{minor}.{patch}: signature ok ({KEY_LABEL}), abi {}, rx {} B, ro {} B, rw {} B, loaded in {} us on CPU {}",
-        manifest.abi_version(), sizes.rx, sizes.ro, sizes.rw,
-        timer::now_us().saturating_sub(started_us), percpu::this().index());
+        "{name} {major}.{minor}.{patch}: signature ok ({KEY_LABEL}), abi {}, rx {} B, ro {} B, rw {} B, {} KiB with stack, loaded in {} us",
+        manifest.abi_version(), sizes.rx, sizes.ro, sizes.rw, component.memory() >> 10,
+        timer::now_us().saturating_sub(started_us));
 }

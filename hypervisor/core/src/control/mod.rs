@@ -99,7 +99,11 @@ impl System {
 
         for unit in &units {
             // Nobody may be given them.
-            unit.interrupts.iter().for_each(|(interrupt, _)| drop(vm::claim_interrupt(interrupt.intid)));
+            for (interrupt, _) in &unit.interrupts {
+                if !vm::claim_interrupt(interrupt.intid) {
+                    log::warn!(target: "smmu", "{}: shares interrupt {} with another SMMU", unit.path, interrupt.intid);
+                }
+            }
         }
         let (registry, given) = guests::register(&tree, &units, &graph, &bridges, &guests);
         let mut system = System {

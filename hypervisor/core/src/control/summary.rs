@@ -2,6 +2,7 @@
 
 use super::System;
 use crate::arch::{image, psci};
+use crate::memory;
 use core::fmt;
 use dma::State;
 use sha2::{Digest, Sha256};
@@ -35,6 +36,7 @@ pub fn end(why: &str) -> ! {
 impl System {
     /// Sums the run up, and ends it.
     pub fn finish(&self) -> ! {
+        self.release_drivers();
         let registry = self.registry.lock();
         let faults = self.faults.lock();
         for given in &self.given {
@@ -51,6 +53,9 @@ impl System {
             0 => log::info!(target: "run", "every device of a guest was isolated or blocked"),
             count => log::warn!(target: "run", "{count} devices were NOT ISOLATED: their guests could reach all memory"),
         }
+        let ((heap, heap_size), (pool, pool_size)) = (memory::heap_usage(), memory::pool_usage());
+        log::info!(target: "memory", "the core uses {} of {} KiB heap, {} of {} KiB frames",
+            heap >> 10, heap_size >> 10, pool >> 10, pool_size >> 10);
         let now = Fingerprint::take();
         if now == self.fingerprint {
             log::info!(target: "run", "core code and constants unchanged (sha256 {now})");

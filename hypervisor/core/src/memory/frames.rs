@@ -69,12 +69,6 @@ impl Frames {
         self.start..self.start + self.size()
     }
 
-    /// The content. A page that was unmapped faults.
-    pub fn bytes(&self) -> &[u8] {
-        // SAFETY: the frames are ours and initialised.
-        unsafe { core::slice::from_raw_parts(ptr::with_exposed_provenance(self.start), self.size()) }
-    }
-
     /// The content, to be written. A page that is not [`Kind::Data`] at the moment faults.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: the frames are ours and initialised; `&mut self` says nobody else looks.

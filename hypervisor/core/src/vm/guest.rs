@@ -164,11 +164,6 @@ impl Guest {
         }
     }
 
-    /// Its number, in the partition's order.
-    pub fn index(&self) -> usize {
-        self.index
-    }
-
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

@@ -20,7 +20,7 @@ mod lists;
 mod memory;
 mod tlb;
 
-pub use build::{BuildError, PassedFunction, Spec};
+pub use build::{PassedFunction, Spec};
 pub use guest::{Guest, State};
 pub use interrupts::{claim_interrupt, forward};
 pub use memory::MemoryError;

@@ -28,7 +28,6 @@ const GICR_WAKER: usize = 0x0014;
 const IGROUPR: usize = 0x0080;
 const ISENABLER: usize = 0x0100;
 const ICENABLER: usize = 0x0180;
-const ISPENDR: usize = 0x0200;
 const ICPENDR: usize = 0x0280;
 const ICACTIVER: usize = 0x0380;
 const IPRIORITYR: usize = 0x0400;
@@ -93,10 +92,6 @@ impl GicV3 {
             count,
             own: [const { Once::new() }; MAX_CPUS],
         })
-    }
-
-    pub(super) fn interrupt_count(&self) -> u32 {
-        self.count
     }
 
     /// Shared interrupts: off, inactive, group 1, normal priority, to this CPU.
@@ -241,11 +236,6 @@ impl GicV3 {
         let frame = self.frame(intid)?;
         frame.set_bit(ICPENDR, intid);
         frame.set_bit(ICACTIVER, intid);
-        Ok(())
-    }
-
-    pub(super) fn set_pending(&self, intid: u32) -> Result<(), GicError> {
-        self.frame(intid)?.set_bit(ISPENDR, intid);
         Ok(())
     }
 
