@@ -5,7 +5,7 @@
 use mmio::{Block, Bus, TableMemory};
 use smmu_gate::v3::is_shut;
 use smmu_gate::{Found, GateError, shut_v3};
-use smmu_model::v3::{Config, Fates, Fault, Smmu};
+use smmu_model::v3::{Config, Delays, Fates, Fault, Smmu};
 use smmu_model::{Clock, Memory};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -49,7 +49,7 @@ impl Machine {
     /// As firmware does it, and waits.
     fn set_enables(&self, cr0: u32) {
         self.smmu.write32(CR0, cr0);
-        self.clock.advance(10);
+        self.clock.advance(100);
         assert_eq!(self.smmu.read32(CR0ACK), cr0);
     }
 
@@ -171,6 +171,18 @@ fn an_update_under_way_is_waited_for() {
     }
 }
 
+/// Whose CR0 takes longer to change than anything else.
+fn slow() -> Config {
+    let delays = Delays {
+        cr0ack: 90,
+        ..Config::qemu10().delays
+    };
+    Config {
+        delays,
+        ..Config::qemu10()
+    }
+}
+
 #[test]
 fn a_running_translation_is_ended_without_a_gap() {
     let machine = Machine::new(Config::qemu10());
@@ -180,7 +192,7 @@ fn a_running_translation_is_ended_without_a_gap() {
 
 #[test]
 fn a_translation_that_is_being_enabled_is_ended() {
-    let machine = Machine::new(Config::qemu10());
+    let machine = Machine::new(slow());
     machine.translate();
     machine.set_enables(CMDQEN | EVENTQEN);
     machine.smmu.write32(CR0, CMDQEN | EVENTQEN | SMMUEN);
@@ -189,7 +201,7 @@ fn a_translation_that_is_being_enabled_is_ended() {
 
 #[test]
 fn a_translation_that_is_being_disabled_is_shut() {
-    let machine = Machine::new(Config::qemu10());
+    let machine = Machine::new(slow());
     machine.translate();
     machine.smmu.write32(CR0, CMDQEN | EVENTQEN);
     machine.check(Found::Translating);

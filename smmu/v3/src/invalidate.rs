@@ -181,6 +181,12 @@ mod tests {
     }
 
     #[test]
+    fn five_bits_of_the_size_go_into_a_command() {
+        assert_eq!(commands(0, (1 << 48) - 4096, &wide()).len(), 8);
+        assert_eq!(commands(0, 1 << 48, &wide()).len(), 1);
+    }
+
+    #[test]
     fn size_0_is_the_whole_vmid() {
         assert_eq!(commands(0, 0, &features()), [Command::Vmid { vmid: 9 }]);
     }
