@@ -1,8 +1,9 @@
 //! Building a guest: CPUs, memory, image, device tree, interrupts. All of it, or nothing that anybody could use.
 
-use super::guest::{Devices, Guest, Parts, Passed};
+use super::guest::{Devices, Guest, Parts};
 use super::interrupts;
 use super::memory::{Bank, Memory, MemoryError};
+use super::passed::Passed;
 use super::tlb;
 use crate::arch::gic::{self, GicError};
 use crate::arch::mmu::{self, MapError};
@@ -282,10 +283,10 @@ fn passed(function: &PassedFunction<'_>, layout: &Layout) -> Result<Passed, Buil
             })
         }
     };
-    Ok(Passed {
+    Ok(Passed::new(
         at,
-        bars: function.bars.iter().map(window).collect::<Result<_, _>>()?,
-    })
+        function.bars.iter().map(window).collect::<Result<_, _>>()?,
+    ))
 }
 
 /// Takes RAM for each bank.

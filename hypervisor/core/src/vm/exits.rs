@@ -84,7 +84,7 @@ impl Guest {
         match result {
             Ok(()) => guest_abi::SUCCESS.cast_unsigned(),
             Err(error) => {
-                log::warn!(target: "guest", "{}: gives back {size:#x} bytes at {ipa:#x}: refused: {error}", self.name);
+                log::warn!(target: "guest", "{}: gives back {size:#x} bytes at {ipa:#x}: refused: {error}", self.name());
                 guest_abi::INVALID_PARAMETER.cast_unsigned()
             }
         }
@@ -147,7 +147,7 @@ impl Guest {
                 if !self.reported_access.swap(true, Ordering::Relaxed) {
                     log::warn!(target: "guest",
                         "{}: accesses a virtual device at {ipa:#x} by an instruction that cannot be emulated (pc {:#x}): abort",
-                        self.name, frame.elr);
+                        self.name(), frame.elr);
                 }
                 return inject(frame, cause);
             }
@@ -200,7 +200,7 @@ impl Guest {
                 devices.gic.set_line(0, UART_INTERRUPT, level, board);
                 drop(devices);
                 if let Some(line) = line {
-                    console::guest_line(&self.name, &line);
+                    console::guest_line(self.name(), &line);
                 }
             }
             Device::Ecam => {

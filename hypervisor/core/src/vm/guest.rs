@@ -1,25 +1,23 @@
-//! A guest: its state, its vCPUs, and running one of them.
+//! A guest: what it consists of, and where it is in its life.
 
-use super::Core;
-use super::frame::{self, Exit, Frame};
-use super::interrupts::{self, Board};
+use super::interrupts::Board;
 use super::memory::Memory;
-use super::{control, lists};
-use crate::arch::{cpu, gic, percpu};
+use super::passed::Passed;
+use super::run::Registers;
+use crate::arch::{gic, percpu};
 use crate::console;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use devicetree::GicInterrupt;
 use driver_abi::Domain;
-use pci::Bdf;
 use spin::Mutex;
 use stage2::Geometry;
-use vdev::ecam::{Action, Ecam};
+use vdev::ecam::Ecam;
 use vdev::layout::Layout;
 use vdev::pl011::Pl011;
 use vdev::psci;
-use vdev::vgic::{Flushed, ListRegister, Vgic};
+use vdev::vgic::Vgic;
 
 /// Where a guest is in its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,18 +50,9 @@ pub(super) struct Vcpu {
     pub(super) affinity: u64,
     pub(super) power: Mutex<Power>,
     /// Held by its CPU while it serves or runs it.
-    registers: Mutex<Registers>,
+    pub(super) registers: Mutex<Registers>,
     /// Private physical interrupts that another vCPU wants deactivated here, by bit.
-    deactivate: AtomicU32,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Registers {
-    pub(super) frame: Frame,
-    lists: [ListRegister; lists::MOST],
-    flushed: Flushed,
-    /// Its CPU is loaded with it.
-    loaded: bool,
+    pub(super) deactivate: AtomicU32,
 }
 
 /// The virtual devices that a guest's vCPUs share.
@@ -74,43 +63,22 @@ pub(super) struct Devices {
     pub(super) ecam: Ecam,
 }
 
-/// A PCI function of a guest, and the windows of its BARs.
-#[derive(Debug)]
-pub(super) struct Passed {
-    pub(super) at: Bdf,
-    /// Physical address and size of each, whole pages.
-    pub(super) bars: Vec<(u64, u64)>,
-}
-
-/// Where a function's BARs stand in stage 2. Its lock is never held while walkers are called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shown {
-    No,
-    Yes,
-    /// Still mapped; to be unmapped by the guest's first vCPU.
-    Leaving,
-    /// Being unmapped.
-    Unmapping,
-    /// Being unmapped, and to be mapped again after that.
-    Returning,
-}
-
 /// See the module. Guests live for ever.
 #[derive(Debug)]
 pub struct Guest {
     pub(super) index: usize,
-    pub(super) name: String,
+    name: String,
     pub(super) geometry: Geometry,
     pub(super) vttbr: u64,
-    pub(super) domain: Domain,
+    domain: Domain,
     pub(super) layout: Layout,
-    pub(super) entry: u64,
-    pub(super) device_tree: u64,
+    entry: u64,
+    device_tree: u64,
     pub(super) interrupts: Vec<GicInterrupt>,
     pub(super) vcpus: Vec<Vcpu>,
     pub(super) devices: Mutex<Devices>,
     pub(super) memory: Mutex<Memory>,
-    passed: Vec<(Passed, Mutex<Shown>)>,
+    pub(super) passed: Vec<Passed>,
     state: Mutex<State>,
     /// An access that the syndrome does not describe has been reported.
     pub(super) reported_access: AtomicBool,
@@ -154,11 +122,7 @@ impl Guest {
             vcpus: parts.vcpus.into_iter().map(vcpu).collect(),
             devices: Mutex::new(parts.devices),
             memory: Mutex::new(parts.memory),
-            passed: parts
-                .passed
-                .into_iter()
-                .map(|passed| (passed, Mutex::new(Shown::No)))
-                .collect(),
+            passed: parts.passed,
             state: Mutex::new(State::Waiting),
             reported_access: AtomicBool::new(false),
         }
@@ -274,205 +238,6 @@ impl Guest {
             },
         );
         true
-    }
-
-    /// Maps a function's BARs, makes it present in configuration space, and lets it master the bus if the guest says so.
-    ///
-    /// # Errors
-    /// The BARs cannot be mapped; nothing is shown.
-    pub fn show_device(&self, at: Bdf, core: &dyn Core) -> Result<(), super::MemoryError> {
-        let Some((passed, shown)) = self.passed.iter().find(|(passed, _)| passed.at == at) else {
-            return Ok(());
-        };
-        {
-            let mut shown = shown.lock();
-            *shown = match *shown {
-                Shown::No => {
-                    self.map_bars(passed)?;
-                    Shown::Yes
-                }
-                Shown::Yes | Shown::Leaving => Shown::Yes,
-                Shown::Unmapping | Shown::Returning => Shown::Returning,
-            };
-        }
-        self.switch_devices(core, |devices| {
-            [
-                devices.ecam.set_present(at, true),
-                devices.ecam.allow_dma(at, true),
-            ]
-        });
-        Ok(())
-    }
-
-    /// Takes a function away: no bus mastering, no interrupt, absent from configuration space. Its BARs are unmapped by
-    /// the guest's first vCPU, since our caller may be in the middle of an invalidation.
-    pub fn hide_device(&self, at: Bdf, core: &dyn Core) {
-        self.switch_devices(core, |devices| {
-            [
-                devices.ecam.allow_dma(at, false),
-                devices.ecam.set_present(at, false),
-            ]
-        });
-        if let Some((_, shown)) = self.passed.iter().find(|(passed, _)| passed.at == at) {
-            let mut shown = shown.lock();
-            *shown = match *shown {
-                Shown::Yes => Shown::Leaving,
-                Shown::Returning => Shown::Unmapping,
-                other => other,
-            };
-        }
-        self.kick(0);
-    }
-
-    /// Carries out what a change of the virtual devices asks of physical functions, in the order of the changes: the
-    /// devices stay locked.
-    pub(super) fn switch_devices<const N: usize>(
-        &self,
-        core: &dyn Core,
-        change: impl FnOnce(&mut Devices) -> [Option<Action>; N],
-    ) {
-        let mut devices = self.devices.lock();
-        for action in change(&mut devices).into_iter().flatten() {
-            core.set_switches(self.index, action);
-        }
-    }
-
-    fn map_bars(&self, passed: &Passed) -> Result<(), super::MemoryError> {
-        let mut memory = self.memory.lock();
-        passed
-            .bars
-            .iter()
-            .try_for_each(|(address, size)| memory.map_device(*address, *size))
-    }
-
-    /// Unmaps the BARs of functions that were hidden.
-    fn finish_hiding(&self, core: &dyn Core) {
-        for (passed, shown) in &self.passed {
-            {
-                let mut shown = shown.lock();
-                if *shown != Shown::Leaving {
-                    continue;
-                }
-                *shown = Shown::Unmapping;
-            }
-            for (address, size) in &passed.bars {
-                let mut result = Ok(());
-                core.with_walkers(&mut |walkers| {
-                    result = self.memory.lock().unmap_device(walkers, *address, *size);
-                });
-                if let Err(error) = result {
-                    log::warn!(target: "guest", "{} {}: BAR at {address:#x} stays mapped: {error}", self.name, passed.at);
-                }
-            }
-            let mut shown = shown.lock();
-            let returns = *shown == Shown::Returning;
-            *shown = Shown::No;
-            if returns {
-                match self.map_bars(passed) {
-                    Ok(()) => *shown = Shown::Yes,
-                    Err(error) => {
-                        log::warn!(target: "guest", "{} {}: BARs are gone: {error}", self.name, passed.at)
-                    }
-                }
-            }
-        }
-    }
-
-    /// Runs a vCPU on this CPU, which must be its own. Returns with a physical interrupt pending, or after a rest if the
-    /// vCPU has nothing to run.
-    pub fn run(&'static self, vcpu: usize, core: &dyn Core) {
-        let Some(own) = self
-            .vcpus
-            .get(vcpu)
-            .filter(|own| own.cpu == percpu::this().index())
-        else {
-            return;
-        };
-        let mut registers = own.registers.lock();
-        loop {
-            if vcpu == 0 {
-                self.finish_hiding(core);
-            }
-            if !self.is_running() || !self.prepare(vcpu, own, &mut registers) {
-                self.unload(own, &mut registers);
-                cpu::wait_for_interrupt();
-                return;
-            }
-            match self.enter(vcpu, own, &mut registers) {
-                Exit::Irq => return,
-                Exit::Sync => self.serve(vcpu, &mut registers.frame, core),
-                Exit::Fiq => self.stop("a fast interrupt came while it ran, which nobody configured"),
-                Exit::SError => self.stop_with_report(&registers.frame, "a system error came while it ran"),
-            }
-        }
-    }
-
-    /// Makes a vCPU ready that was turned on. Whether there is something to run.
-    fn prepare(&'static self, vcpu: usize, own: &Vcpu, registers: &mut Registers) -> bool {
-        let mut power = own.power.lock();
-        let (entry, context) = match *power {
-            Power::Off => return false,
-            Power::On => return true,
-            Power::Starting { entry, context } => (entry, context),
-        };
-        if !registers.loaded {
-            control::load(self.vttbr, &self.geometry, own.affinity);
-            registers.loaded = true;
-        }
-        frame::reset_el1();
-        lists::reset();
-        let mut board = Board {
-            guest: self,
-            vcpu: Some(vcpu),
-        };
-        self.devices.lock().gic.reset_vcpu(vcpu, &mut board);
-        registers.frame = Frame::starting_at(entry, context);
-        if let Err(error) = interrupts::set_here(Some((self, vcpu))) {
-            drop(power);
-            self.stop(&alloc::format!("CPU {}: no virtual timer: {error}", own.cpu));
-            return false;
-        }
-        *power = Power::On;
-        true
-    }
-
-    /// Leaves nothing of the guest on this CPU.
-    fn unload(&self, own: &Vcpu, registers: &mut Registers) {
-        if !registers.loaded {
-            return;
-        }
-        control::stop_timer();
-        if let Err(error) = interrupts::set_here(None) {
-            log::warn!(target: "guest", "{}: CPU {}: {error}", self.name, own.cpu);
-        }
-        control::unload();
-        registers.loaded = false;
-    }
-
-    /// One entry and exit.
-    fn enter(&self, vcpu: usize, own: &Vcpu, registers: &mut Registers) -> Exit {
-        let count = lists::count().min(lists::MOST);
-        let board = &mut Board {
-            guest: self,
-            vcpu: Some(vcpu),
-        };
-        let wanted = own.deactivate.swap(0, Ordering::Relaxed);
-        (0..32)
-            .filter(|bit| wanted >> bit & 1 != 0)
-            .for_each(gic::deactivate);
-        let Registers {
-            frame,
-            lists: entries,
-            flushed,
-            ..
-        } = registers;
-        let entries = entries.get_mut(..count).unwrap_or_default();
-        *flushed = self.devices.lock().gic.flush(vcpu, entries);
-        lists::load(entries, flushed);
-        let exit = frame.run();
-        let ended_without = lists::store(entries, flushed.used);
-        self.devices.lock().gic.sync(vcpu, entries, ended_without, board);
-        exit
     }
 
     /// PSCI CPU_ON.

@@ -18,6 +18,8 @@ mod guest;
 mod interrupts;
 mod lists;
 mod memory;
+mod passed;
+mod run;
 mod tlb;
 
 pub use build::{PassedFunction, Spec};
