@@ -287,7 +287,9 @@ fn features_are_read_as_qemu_has_them() {
     assert_eq!((features.major, features.minor), (3, 1));
     assert!(features.stage2 && features.granule_4k && features.aarch64_tables && features.little_endian);
     assert!(features.coherent && features.two_level && features.range_invalidation);
-    assert!(!features.el2 && !features.broadcast && !features.forced_stall && !features.preset);
+    assert!(
+        !features.el2 && !features.ats && !features.broadcast && !features.forced_stall && !features.preset
+    );
     assert_eq!(
         (features.output_bits, features.stream_bits, features.vmid_bits),
         (44, 16, 16)

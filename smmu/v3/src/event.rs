@@ -22,7 +22,7 @@ const RNW: Field = Field::new(35, 35);
 pub enum EventKind {
     /// F_TRANSLATION: the IPA is not mapped.
     Translation,
-    /// F_PERMISSION: it is mapped, without that right.
+    /// F_PERMISSION: it is mapped, without that right. F_TRANSL_FORBIDDEN: the device claimed that it need not be.
     Permission,
     /// F_ACCESS: its access flag is clear.
     AccessFlag,
@@ -82,7 +82,7 @@ impl Event {
             0x10 => EventKind::Translation,
             0x11 => EventKind::AddressSize,
             0x12 => EventKind::AccessFlag,
-            0x13 => EventKind::Permission,
+            0x07 | 0x13 => EventKind::Permission,
             0x04 | 0x06 => EventKind::NotAttached,
             // A second-level table that was never needed: the stream is as unattached as its neighbours.
             0x02 if covered => EventKind::NotAttached,

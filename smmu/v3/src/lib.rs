@@ -13,7 +13,7 @@
 //!
 //! The files, from the hardware up: `registers`; the formats [`ste`], [`commands`], [`event`]; the ring
 //! arithmetic `queue`; `cmdq` and `evtq` on it; `strtab` (the stream table); [`invalidate`] (which commands
-//! forget a range); [`driver`], the order of it all.
+//! forget a range); `power`, on and off; [`driver`], the operations.
 //!
 //! Section numbers are those of Arm IHI 0070 issue G.b.
 #![cfg_attr(not(test), no_std)]
@@ -28,6 +28,7 @@ mod error;
 pub mod event;
 mod evtq;
 pub mod invalidate;
+mod power;
 mod queue;
 mod registers;
 mod seams;

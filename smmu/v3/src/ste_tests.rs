@@ -16,6 +16,7 @@ pub(crate) fn features() -> Features {
         coherent: true,
         broadcast: false,
         el2: false,
+        ats: false,
         two_level: true,
         range_invalidation: true,
         forced_stall: false,

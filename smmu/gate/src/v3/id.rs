@@ -25,6 +25,8 @@ pub struct Features {
     pub broadcast: bool,
     /// EL2 stream worlds, and with them the EL2 TLB commands, are there.
     pub el2: bool,
+    /// PCIe address translation services are there: a device can claim that its addresses are translated already.
+    pub ats: bool,
     /// The stream table may have two levels.
     pub two_level: bool,
     /// TLB invalidation by range is there.
@@ -67,6 +69,7 @@ impl Features {
             coherent: idr0.is_set(IDR0::COHACC),
             broadcast: idr0.is_set(IDR0::BTM),
             el2: idr0.is_set(IDR0::HYP),
+            ats: idr0.is_set(IDR0::ATS),
             two_level: idr0.matches_all(IDR0::ST_LEVEL::TwoLevel),
             range_invalidation: registers.idr3().is_set(IDR3::RIL),
             forced_stall: idr0.matches_all(IDR0::STALL_MODEL::ForcedStall),

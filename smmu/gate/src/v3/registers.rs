@@ -20,6 +20,8 @@ register_bitfields![u32,
         BTM OFFSET(5) NUMBITS(1) [],
         /// EL2 stream worlds are supported.
         HYP OFFSET(9) NUMBITS(1) [],
+        /// PCIe address translation services are supported.
+        ATS OFFSET(10) NUMBITS(1) [],
         /// VMIDs have 16 bits, otherwise 8.
         VMID16 OFFSET(18) NUMBITS(1) [],
         /// Endianness of table walks.
@@ -79,7 +81,9 @@ register_bitfields![u32,
         /// The event queue is written.
         EVENTQEN OFFSET(2) NUMBITS(1) [],
         /// The command queue is consumed.
-        CMDQEN OFFSET(3) NUMBITS(1) []
+        CMDQEN OFFSET(3) NUMBITS(1) [],
+        /// Transactions that claim to be translated already (ATS) are checked; while it is 0 they all pass.
+        ATSCHK OFFSET(4) NUMBITS(1) []
     ],
     /// IHI 0070 6.3.14 SMMU_GBPA: what becomes of transactions while translation is off.
     pub GBPA [
