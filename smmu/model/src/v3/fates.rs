@@ -80,6 +80,13 @@ impl State {
 
     /// Whether anything may be in bypass while nobody allowed it: the global way.
     pub(super) fn check_bypass(&self) {
+        if self.bypass_forbidden && self.config.ats() && self.may_be_enabled(cr0::SMMUEN) {
+            let checked = self.registers.cr0 & self.registers.cr0ack & cr0::ATSCHK != 0;
+            if !checked {
+                let detail = "ATS Translated transactions pass unchecked while ATSCHK is clear";
+                self.violation(Rule::Bypass, "CR0", self.registers.cr0, "IHI 0070 6.3.9.2", detail);
+            }
+        }
         if !self.bypass_forbidden || self.translating() && self.registers.cr0 & cr0::SMMUEN != 0 {
             return;
         }
