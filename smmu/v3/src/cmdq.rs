@@ -12,7 +12,8 @@ use tock_registers::interfaces::{Readable, Writeable};
 /// batches, and all of them together must fit into the time that a component call has.
 pub(crate) const SYNC_TIMEOUT_US: u64 = 40_000;
 
-/// The command queue. One caller at a time uses it, and leaves it empty unless a wait timed out.
+/// The command queue. Its larger functions are kept out of line: a component is judged by its size, and waits for the
+/// hardware anyway. One caller at a time uses it, and leaves it empty unless a wait timed out.
 #[derive(Debug)]
 pub(crate) struct CommandQueue {
     ring: Ring,
@@ -41,29 +42,40 @@ impl CommandQueue {
     ) -> Result<(), Error> {
         let mut failure = None;
         for command in commands.into_iter().chain([Command::Sync]) {
-            if self.ring.is_full(self.produced, self.consumed(&seams.bus)) {
-                self.submit(seams, &mut failure, |ring, produced, consumed| {
-                    !ring.is_full(produced, consumed)
-                })?;
-            }
-            write(&mut seams.memory, self.ring.address(self.produced), command);
-            self.produced = self.ring.next(self.produced);
+            self.push(seams, &mut failure, command)?;
         }
-        self.submit(seams, &mut failure, |_, produced, consumed| produced == consumed)?;
+        self.submit(seams, &mut failure, 0)?;
         failure.map_or(Ok(()), |fault| Err(fault.into()))
     }
 
-    /// Hands over what was written and waits until `done(ring, produced, consumed)`, recovering on the way.
+    /// Writes a command behind the others; waits for room if there is none.
+    #[inline(never)]
+    fn push<B: Bus, M: TableMemory, C: Clock>(
+        &mut self,
+        seams: &mut Seams<B, M, C>,
+        failure: &mut Option<CommandFault>,
+        command: Command,
+    ) -> Result<(), Error> {
+        if self.ring.used(self.produced, self.consumed(&seams.bus)) >= self.ring.entries() {
+            self.submit(seams, failure, self.ring.entries() - 1)?;
+        }
+        write(&mut seams.memory, self.ring.address(self.produced), command);
+        self.produced = self.ring.next(self.produced);
+        Ok(())
+    }
+
+    /// Hands over what was written and waits until at most `left` commands are left, recovering on the way.
+    #[inline(never)]
     fn submit<B: Bus, M: TableMemory, C: Clock>(
         &mut self,
         seams: &mut Seams<B, M, C>,
         failure: &mut Option<CommandFault>,
-        done: impl Fn(&Ring, u32, u32) -> bool,
+        left: u32,
     ) -> Result<(), Error> {
         let Seams { bus, memory, clock } = seams;
         Registers(bus).cmdq_prod().set(self.produced);
         wait_until(clock, SYNC_TIMEOUT_US, || {
-            if done(&self.ring, self.produced, self.consumed(bus)) {
+            if self.ring.used(self.produced, self.consumed(bus)) <= left {
                 return true;
             }
             if let Some(fault) = self.recover(bus, memory) {
@@ -109,6 +121,7 @@ impl CommandQueue {
 }
 
 /// Writes a command and makes it visible to the SMMU.
+#[inline(never)]
 fn write(memory: &mut impl TableMemory, address: u64, command: Command) {
     let [word0, word1] = command.emit();
     memory.write(address, word0);
