@@ -25,7 +25,6 @@ mod tlb;
 pub use build::{PassedFunction, Spec};
 pub use guest::{Guest, State};
 pub use interrupts::{claim_interrupt, forward};
-pub use memory::MemoryError;
 pub use tlb::invalidate_cpus;
 
 use stage2::Invalidate;
