@@ -247,7 +247,10 @@ impl System {
             }
         }
         // A device that faults faster than we can count does not get all of this CPU: the rest waits for the next turn.
-        self.unfinished.lock().push((smmu, line));
+        let mut unfinished = self.unfinished.lock();
+        if !unfinished.contains(&(smmu, line)) {
+            unfinished.push((smmu, line));
+        }
     }
 
     /// Goes on with interrupts that had more to do. Whether there were any.

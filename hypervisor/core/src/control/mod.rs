@@ -57,6 +57,9 @@ pub struct System {
 
 static SYSTEM: Once<System> = Once::new();
 
+/// How many interrupts a CPU takes before it looks after its guest and at what is due.
+const INTERRUPTS_PER_TURN: usize = 32;
+
 /// Runs the machine to its end. On the boot CPU.
 pub fn run(machine: Machine) -> ! {
     let fingerprint = summary::Fingerprint::take();
@@ -212,9 +215,11 @@ pub fn cpu_loop() -> ! {
     }
 }
 
-/// Takes every interrupt that is pending for the core on this CPU.
+/// Takes the interrupts that are pending for the core on this CPU, so many at a time that one which comes back at once
+/// (a device that faults without end, the timer of a guest that another CPU stopped) does not keep the CPU from what
+/// would make it cease.
 fn take_interrupts() {
-    while let Some(intid) = gic::acknowledge() {
+    for intid in core::iter::from_fn(gic::acknowledge).take(INTERRUPTS_PER_TURN) {
         gic::end(intid);
         if intid == timer::HYPERVISOR_TIMER_INTID {
             timer::disarm();
