@@ -282,7 +282,7 @@ impl Bench<'_> {
         let bundle = folder.join("bundle.cpio");
         build::write_if_changed(&bundle, &self.bundle(scenario)?)?;
 
-        let command = match (&scenario.stage0, scenario.device_tree) {
+        let mut command = match (&scenario.stage0, scenario.device_tree) {
             (Some(_), Some(_)) => bail!("a scenario has a stage 0 or a device tree of its own, not both"),
             (Some(program), None) => {
                 let image = folder.join(format!("{program}.img"));
@@ -301,6 +301,7 @@ impl Bench<'_> {
             }
             .command(self.tools, &self.board, scenario.iommu),
         };
+        command.args(&scenario.arguments);
         let mut story = story(self.project, &scenario.story)?;
         story.expect(name, scenario.expect.clone())?;
         Ok(Prepared {

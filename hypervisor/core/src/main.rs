@@ -35,11 +35,13 @@ extern "C" fn rust_main(device_tree: PhysicalAddress) -> ! {
     percpu::this().set_identity(0, percpu::own_affinity());
     cpu::init_traps();
     memory::init_heap();
+    // Before anything runs that could write there.
+    let fingerprint = control::Fingerprint::take();
     match boot::bring_up(device_tree) {
         Ok(machine) => {
             #[cfg(any(feature = "sabotage-panic", feature = "sabotage-overflow-stack"))]
             sabotage::provoke();
-            control::run(machine)
+            control::run(machine, fingerprint)
         }
         Err(error) => boot::fail(&error),
     }

@@ -2,8 +2,8 @@
 //!
 //! QEMU starts this program in the core's place. It gives the first edu device an address, lets it master the bus, and
 //! fills its buffer with a marker, by DMA through an SMMU that reset has left open. Then it arms one more
-//! transfer, from the device into memory that is to be alice's, and starts the core at once. The device fires 100 ms
-//! later: it is for the core's gate to stop it. Alice says what she finds.
+//! transfer, from the device into the core's own image, and starts the core at once. The device fires 100 ms later: it is
+//! for the core's gate to stop it. The core says at the end of the run whether its image is what it was.
 //!
 //! Addresses are those of QEMU's `virt`. On the host this is an empty program.
 #![cfg_attr(target_os = "none", no_std, no_main)]

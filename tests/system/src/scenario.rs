@@ -31,6 +31,9 @@ pub struct Scenario {
     pub device_tree: Option<TreeDamage>,
     /// A program of the tests that runs before the core, as firmware would.
     pub stage0: Option<String>,
+    /// Further arguments for QEMU.
+    #[serde(default)]
+    pub arguments: Vec<String>,
     /// What has to be seen besides the story.
     #[serde(default)]
     pub expect: Vec<ExpectedLine>,

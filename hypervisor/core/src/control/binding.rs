@@ -206,10 +206,10 @@ impl System {
     /// No component is accepted any more.
     pub fn seal(&self) {
         let changes = self.registry.lock().seal(timer::now_us());
-        if changes.is_empty() {
-            log::info!(target: "component", "loading is sealed");
-        } else {
-            log::warn!(target: "component", "loading is sealed; {} devices never got a driver", changes.len());
+        let mine = changes.iter().filter(|change| self.given(change.master).is_some()).count();
+        match mine {
+            0 => log::info!(target: "component", "loading is sealed"),
+            _ => log::warn!(target: "component", "loading is sealed; {mine} devices never got a driver"),
         }
         self.report(&changes);
         for change in changes {
@@ -306,11 +306,13 @@ impl System {
         self.report(change.as_slice());
     }
 
-    /// Prints transitions.
+    /// Prints the transitions of devices that somebody was given.
     pub fn report(&self, changes: &[Change]) {
         let registry = self.registry.lock();
         for change in changes {
-            let Some(master) = registry.master(change.master) else { continue };
+            let Some(master) = registry.master(change.master).filter(|master| master.assignment.is_some()) else {
+                continue;
+            };
             let state = match change.to {
                 State::Live(guest) | State::Faulted(guest) => {
                     format!("{}({})", change.to.word(), registry.guest_name(guest))

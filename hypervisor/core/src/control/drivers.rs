@@ -90,13 +90,9 @@ impl Drivers {
         Drivers { slots: (0..count).map(|_| Mutex::new(None)).collect() }
     }
 
-    fn get(&self, smmu: SmmuId) -> Option<Driver> {
-        self.slots.get(smmu.0).and_then(|slot| slot.lock().clone())
-    }
-
     /// Whether an SMMU has a driver.
     pub fn is_live(&self, smmu: SmmuId) -> bool {
-        self.get(smmu).is_some()
+        self.slots.get(smmu.0).is_some_and(|slot| slot.lock().is_some())
     }
 
     /// Lets a component take over an SMMU whose gate is shut. The driver becomes visible as the last step.
@@ -114,7 +110,7 @@ impl Drivers {
         }
         let has = |bit, word| if report.features & bit != 0 { word } else { "" };
         Ok(format!(
-            "{}{}{} stream IDs of {} bits, {}-bit VMIDs",
+            "{}{}{} stream table for {}-bit IDs, {}-bit VMIDs",
             has(features::FEATURE_TWO_LEVEL, "2-level stream table, "),
             has(features::FEATURE_RANGE_INVALIDATION, "range invalidation, "),
             if report.features & features::FEATURE_COHERENT != 0 { "coherent walks," } else { "non-coherent walks," },
@@ -131,13 +127,16 @@ impl Drivers {
     }
 
     /// Calls one operation of an SMMU's driver. `None` if it has none.
+    ///
+    /// The slot stays locked meanwhile: nobody calls a driver that somebody else is letting go.
     fn call<R>(
         &self,
         smmu: SmmuId,
         operation: &'static str,
         work: impl FnOnce(&LoadedComponent, Instance) -> Result<R, CallError>,
     ) -> Option<Result<R, DriverError>> {
-        let driver = self.get(smmu)?;
+        let slot = self.slots.get(smmu.0)?.lock();
+        let driver = slot.as_ref()?;
         Some(work(&driver.component, driver.instance).map_err(|error| DriverError { operation, error }))
     }
 
@@ -158,13 +157,14 @@ impl Drivers {
 
     /// Makes an SMMU abort everything, disables it, and lets its driver go.
     pub fn release(&self, smmu: SmmuId) -> Option<Result<(), DriverError>> {
-        let quiesced = self.call(smmu, "quiesce", |component, instance| component.quiesce(instance))?;
-        let released = match quiesced {
-            Ok(()) => self.call(smmu, "release", |component, instance| component.release(instance)),
-            Err(error) => Some(Err(error)),
-        };
-        self.remove(smmu);
-        released
+        let driver = self.slots.get(smmu.0)?.lock().take()?;
+        let quiesced = driver.component.quiesce(driver.instance);
+        let failed = |operation| move |error| DriverError { operation, error };
+        Some(
+            quiesced
+                .map_err(failed("quiesce"))
+                .and_then(|()| driver.component.release(driver.instance).map_err(failed("release"))),
+        )
     }
 
     /// Handles an interrupt: the faults it brought, and whether there is more to do.

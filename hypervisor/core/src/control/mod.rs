@@ -13,6 +13,7 @@ mod summary;
 
 pub use binding::Walkers;
 pub use smmus::{Unit, shut_all};
+pub use summary::Fingerprint;
 
 use crate::arch::{cpu, gic, percpu, timer};
 use crate::boot::Machine;
@@ -52,7 +53,7 @@ pub struct System {
     ended: Mutex<Vec<GuestId>>,
     given: Vec<guests::Given>,
     schedule: Mutex<Schedule>,
-    fingerprint: summary::Fingerprint,
+    fingerprint: Fingerprint,
 }
 
 static SYSTEM: Once<System> = Once::new();
@@ -61,8 +62,7 @@ static SYSTEM: Once<System> = Once::new();
 const INTERRUPTS_PER_TURN: usize = 32;
 
 /// Runs the machine to its end. On the boot CPU.
-pub fn run(machine: Machine) -> ! {
-    let fingerprint = summary::Fingerprint::take();
+pub fn run(machine: Machine, fingerprint: Fingerprint) -> ! {
     match System::build(machine, fingerprint) {
         Ok(system) => {
             let system = SYSTEM.call_once(|| system);
@@ -78,7 +78,7 @@ pub fn run(machine: Machine) -> ! {
 }
 
 impl System {
-    fn build(machine: Machine, fingerprint: summary::Fingerprint) -> Result<System, String> {
+    fn build(machine: Machine, fingerprint: Fingerprint) -> Result<System, String> {
         let Machine { tree, bundle, smmus: units } = machine;
         let bridges = fabric::discover(&tree);
         let functions: Vec<_> = bridges.iter().flat_map(HostBridge::masters).collect();

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use devicetree::{AddressRange, GicInterrupt};
 use driver_abi::{InterruptLine, SmmuInfo};
 use mmio::Region;
+use smmu_gate::v3::is_shut;
 use smmu_gate::{Found, V3Report, shut_v3};
 use stage2::WalkerLimits;
 use topology::{Graph, Line, Smmu};
@@ -120,8 +121,9 @@ impl Unit {
             Ok(report) => {
                 let features = &report.features;
                 log::info!(target: "smmu",
-                    "{}: SMMUv{}.{}, stage 2, {}-bit addresses, {}-bit stream IDs, no driver: gate shut (firmware left it {})",
+                    "{}: SMMUv{}.{}, stage 2, {}-bit addresses, {}-bit stream IDs, no driver: {} (firmware left it {})",
                     self.path, features.major, features.minor, features.output_bits, features.stream_bits,
+                    if self.registers.as_ref().is_some_and(is_shut) { "gate shut" } else { "GATE NOT SHUT" },
                     match report.found {
                         Found::Open => "open",
                         Found::Shut => "shut",

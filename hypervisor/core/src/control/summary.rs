@@ -5,17 +5,17 @@ use crate::arch::{image, psci};
 use crate::memory;
 use core::fmt;
 use dma::State;
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha512};
 
-/// SHA-256 of the core's code and constants. They are never written after boot, neither by the core nor, if isolation
+/// SHA-512 of the core's code and constants. They are never written after boot, neither by the core nor, if isolation
 /// holds, by a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fingerprint([u8; 32]);
+pub struct Fingerprint([u8; 64]);
 
 impl Fingerprint {
     /// Of the image as it is now.
     pub fn take() -> Fingerprint {
-        let mut hash = Sha256::new();
+        let mut hash = Sha512::new();
         hash.update(image::constant_bytes());
         Fingerprint(hash.finalize().into())
     }
@@ -58,9 +58,9 @@ impl System {
             heap >> 10, heap_size >> 10, pool >> 10, pool_size >> 10);
         let now = Fingerprint::take();
         if now == self.fingerprint {
-            log::info!(target: "run", "core code and constants unchanged (sha256 {now})");
+            log::info!(target: "run", "core code and constants unchanged (sha512 {now})");
         } else {
-            log::error!(target: "run", "CORE CODE OR CONSTANTS CHANGED: sha256 {} at boot, {now} now", self.fingerprint);
+            log::error!(target: "run", "CORE CODE OR CONSTANTS CHANGED: sha512 {} at boot, {now} now", self.fingerprint);
         }
         end("all guests stopped")
     }

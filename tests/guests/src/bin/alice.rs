@@ -18,8 +18,6 @@ mod program {
     const PAGE: u64 = 4096;
     /// Offsets in RAM of the pages that hold the secret.
     const SECRETS: [u64; 2] = [0, 0x10_0000];
-    /// Offset in RAM of the page that firmware's last DMA aims at (tests/stage0).
-    const FIRMWARE: u64 = 0x18_0000;
     /// Offsets in RAM of the DMA buffers.
     const SENT: u64 = 0x20_0000;
     const RECEIVED: u64 = 0x20_1000;
@@ -38,7 +36,6 @@ mod program {
             println!("alice: her memory is too small");
             return;
         };
-        alice.report_firmware_page();
         alice.secrets.iter().for_each(|page| page.fill(secret));
         alice.find_device();
         let mut reported = None;
@@ -67,7 +64,6 @@ mod program {
     struct Alice<'m> {
         machine: &'m Machine,
         secrets: [Page; 2],
-        firmware: Page,
         sent: Page,
         received: Page,
         /// Her device and its interrupt.
@@ -83,28 +79,12 @@ mod program {
             Some(Alice {
                 machine,
                 secrets: [machine.page(first, PAGE)?, machine.page(second, PAGE)?],
-                firmware: machine.page(FIRMWARE, PAGE)?,
                 sent: machine.page(SENT, PAGE)?,
                 received: machine.page(RECEIVED, PAGE)?,
                 device: None,
                 rounds: 0,
                 dma_is_good: true,
             })
-        }
-
-        /// The hypervisor hands memory over zeroed; anything else was written since.
-        fn report_firmware_page(&self) {
-            match self.firmware.differs(self.firmware.words(), |_| 0) {
-                None => println!("firmware DMA page: untouched"),
-                Some(word) => {
-                    let marker =
-                        [self.firmware.read(word), self.firmware.read(word + 1)].map(u64::to_le_bytes);
-                    println!(
-                        "firmware DMA page: OVERWRITTEN by {}",
-                        marker.as_flattened().escape_ascii()
-                    );
-                }
-            }
         }
 
         fn find_device(&mut self) {
