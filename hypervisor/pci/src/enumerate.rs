@@ -122,23 +122,60 @@ impl<C: ConfigSpace> Walk<'_, C> {
             }
             self.fabric.functions.push(function);
         }
-        // Bridges that firmware numbered come first: their numbers are taken.
-        let mut highest = bus;
-        for (position, numbers) in bridges.iter().filter(|(_, numbers)| numbers.secondary != 0) {
-            self.below(
-                *position,
-                numbers.secondary,
-                numbers.subordinate.min(limit),
-                depth,
-            );
-            highest = highest.max(numbers.subordinate);
+        let (numbered, closed, mut highest) = self.sort_out(bridges, bus, limit, depth);
+        for (position, numbers) in numbered {
+            self.below(position, numbers.secondary, numbers.subordinate, depth);
         }
-        for (position, _) in bridges.iter().filter(|(_, numbers)| numbers.secondary == 0) {
+        for position in closed {
             if highest < limit && depth < MOST_DEPTH {
-                highest = self.open(*position, bus, highest + 1, limit, depth);
+                highest = self.open(position, bus, highest + 1, limit, depth);
             }
         }
         highest
+    }
+
+    /// Divides the bridges on `bus` into those that keep their numbers and those that are closed, and returns the
+    /// highest number that is taken.
+    ///
+    /// [`check_bridges`](Self::check_bridges) did not reach what was behind a closed bridge, and a bridge may ignore
+    /// what it is told. Only numbers that lead down, apart from each other, are followed: or the walk would not end.
+    fn sort_out(
+        &mut self,
+        mut bridges: Vec<(usize, Bridge)>,
+        bus: u8,
+        limit: u8,
+        depth: usize,
+    ) -> (Vec<(usize, Bridge)>, Vec<usize>, u8) {
+        bridges.sort_by_key(|(_, numbers)| numbers.secondary);
+        let mut highest = bus;
+        let (mut numbered, mut closed) = (Vec::new(), Vec::new());
+        for (position, numbers) in bridges {
+            let Bridge {
+                secondary,
+                subordinate,
+            } = numbers;
+            if depth < MOST_DEPTH && highest < secondary && secondary <= subordinate && subordinate <= limit {
+                highest = subordinate;
+                numbered.push((position, numbers));
+            } else {
+                self.close(position, bus);
+                closed.push(position);
+            }
+        }
+        (numbered, closed, highest)
+    }
+
+    /// Lets nothing behind the bridge at `position` be reached.
+    fn close(&mut self, position: usize, primary: u8) {
+        let Some(function) = self.fabric.functions.get_mut(position) else {
+            return;
+        };
+        function.bridge = Some(Bridge {
+            secondary: 0,
+            subordinate: 0,
+        });
+        let bdf = function.bdf;
+        self.number(bdf, primary, 0, 0);
     }
 
     /// Gives the bridge at `position` the numbers from `secondary` on, as many as it turns out to need.

@@ -303,6 +303,41 @@ fn bus_numbers_of_firmware_that_collide_are_replaced() {
     assert_eq!(found, [bdf(0, 1, 0), bdf(0, 2, 0), bdf(3, 0, 0), bdf(6, 0, 0)]);
 }
 
+/// Firmware left a bridge closed, and numbers behind it that point at their own bus.
+#[test]
+fn numbers_behind_a_closed_bridge_are_checked_when_it_opens() {
+    let segment = FakeSegment::default();
+    segment.add(0, &[1], 0, FakeFunction::bridge(0x000c_1b36).express(4));
+    let mut stale = FakeFunction::bridge(0x000c_1b36);
+    stale.set(offset::BUSES, 0x0001_0101, u32::MAX);
+    segment.add(0, &[1, 0], 0, stale);
+    segment.add(0, &[1, 0, 4], 0, FakeFunction::endpoint(EDU));
+    let fabric = enumerate(&segment, ALL);
+    let found: Vec<Bdf> = fabric.functions.iter().map(|function| function.bdf).collect();
+    assert_eq!(found, [bdf(0, 1, 0), bdf(1, 0, 0), bdf(2, 4, 0)]);
+}
+
+/// A device that calls itself a bridge, and whose numbers cannot be changed.
+#[test]
+fn a_bridge_that_ignores_its_numbers_ends_the_walk_no_less() {
+    for numbers in [0x0001_0101, 0x00ff_0001, 0x0000_0101, 0x0005_0201, 0x00ff_0201] {
+        let segment = FakeSegment::default();
+        segment.add(0, &[1], 0, FakeFunction::bridge(0x000c_1b36));
+        for device in 0..3 {
+            let mut stubborn = FakeFunction::bridge(0x000c_1b36);
+            stubborn.set(offset::BUSES, numbers, 0);
+            segment.add(0, &[1, device], 0, stubborn);
+        }
+        let fabric = enumerate(&segment, ALL);
+        assert!(fabric.functions.len() >= 4, "{numbers:#x}");
+        assert!(fabric.functions.iter().all(|function| {
+            function
+                .bridge
+                .is_none_or(|numbers| numbers.secondary == 0 || numbers.secondary > function.bdf.bus())
+        }));
+    }
+}
+
 #[test]
 fn a_bus_range_without_room_leaves_bridges_closed() {
     let segment = FakeSegment::default();
