@@ -23,6 +23,8 @@ pub mod id {
     pub const MSI_X: u32 = 0x11;
     /// Access control services, extended (PCIe 7.7.8).
     pub const ACCESS_CONTROL: u32 = 0x1_000d;
+    /// Address translation services, extended (PCIe 10.5.1).
+    pub const ATS: u32 = 0x1_000f;
     /// Single root I/O virtualisation, extended (PCIe 9.3.3).
     pub const SR_IOV: u32 = 0x1_0010;
 }

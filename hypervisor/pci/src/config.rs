@@ -69,6 +69,8 @@ pub mod offset {
     pub const SUBSYSTEM: u16 = 0x2c;
     /// Expansion ROM base address (endpoints).
     pub const ROM: u16 = 0x30;
+    /// Expansion ROM base address (bridges).
+    pub const BRIDGE_ROM: u16 = 0x38;
     /// First capability in bits 7:0.
     pub const CAPABILITIES: u16 = 0x34;
     /// Interrupt line in bits 7:0, interrupt pin in 15:8.

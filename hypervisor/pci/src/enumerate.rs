@@ -2,7 +2,7 @@
 
 use crate::config::{change_command, command, offset};
 use crate::function::{Bridge, Class, Fabric, Function, Pin, Port};
-use crate::{Bdf, ConfigSpace, bar, capability};
+use crate::{Bdf, ConfigSpace, bar, capability, quiet};
 use alloc::vec::Vec;
 
 /// The buses that a host bridge owns, both ends included.
@@ -19,7 +19,8 @@ const MOST_DEPTH: usize = 16;
 
 /// Walks all buses of a host bridge.
 ///
-/// On return bus mastering and INTx are off for every function, and every bridge has bus numbers that make sense or
+/// On return bus mastering and interrupts of both kinds are off for every function, as are virtual functions, ATS and
+/// expansion ROMs, and every bridge has bus numbers that make sense or
 /// has nothing reachable behind it. BARs are as they were found; [`assign`](crate::assign()) looks at those.
 pub fn enumerate(config: &impl ConfigSpace, buses: BusRange) -> Fabric {
     let mut walk = Walk {
@@ -267,6 +268,7 @@ impl<C: ConfigSpace> Walk<'_, C> {
         let [revision, interface, sub, base] = config.read32(bdf, offset::CLASS).to_le_bytes();
         let [_, pin, ..] = config.read32(bdf, offset::INTERRUPT).to_le_bytes();
         let capabilities = capability::walk(config, bdf);
+        quiet::quieten(config, bdf, header_type, &capabilities);
         let port = capabilities
             .iter()
             .find(|capability| capability.id == capability::id::PCI_EXPRESS);

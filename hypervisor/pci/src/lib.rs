@@ -22,6 +22,7 @@ mod config;
 mod enumerate;
 mod function;
 mod place;
+mod quiet;
 mod window;
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use crate::fake::{FakeFunction, FakeSegment};
 use crate::*;
 use proptest::prelude::*;
 
+mod placement;
+
 const ALL: BusRange = BusRange { first: 0, last: 255 };
 const WINDOWS: [Window; 3] = [
     Window {
@@ -164,6 +166,41 @@ fn a_function_that_firmware_left_mastering_is_silenced_and_told() {
     assert_eq!(now & command::BUS_MASTER, 0);
 }
 
+/// As a boot loader leaves a network card: interrupts, virtual functions, ATS and the ROM in use.
+#[test]
+fn what_firmware_left_on_besides_mastering_is_off() {
+    let segment = FakeSegment::default();
+    let mut card = FakeFunction::endpoint(EDU)
+        .capability(0x50, 5, 0x81)
+        .capability(0x60, 0x11, 0x8003)
+        .express(0);
+    card.set(0x50, 0x0081_0005, 0xffff_0000);
+    card.set(0x60, 0x8003_5011, 0xffff_0000);
+    card.set(0x100, 0x1401_000f, 0);
+    card.set(0x104, 0x801f_0020, 0xffff_0000);
+    card.set(0x140, 0x0001_0010, 0);
+    card.set(0x148, 0x0000_0019, 0x0000_ffff);
+    card.set(offset::ROM, 0x1000_0001, 0xffff_f801);
+    segment.add(0, &[1], 0, card);
+    let mut bridge = FakeFunction::bridge(0x000c_1b36).express(4);
+    bridge.set(offset::BRIDGE_ROM, 0x1000_0001, 0xffff_f801);
+    segment.add(0, &[2], 0, bridge);
+
+    let fabric = enumerate(&segment, ALL);
+    assert!(
+        [id::MSI, id::MSI_X, id::ATS, id::SR_IOV]
+            .iter()
+            .all(|id| fabric.functions[0].has(*id))
+    );
+    let card = |at| segment.read32(bdf(0, 1, 0), at);
+    assert_eq!(card(0x50), 0x0080_0005, "MSI keeps its other bits");
+    assert_eq!(card(0x60), 0x0003_5011, "MSI-X");
+    assert_eq!(card(0x104), 0x001f_0020, "ATS");
+    assert_eq!(card(0x148), 0x0000_0010, "SR-IOV keeps ARI");
+    assert_eq!(card(offset::ROM), 0);
+    assert_eq!(segment.read32(bdf(0, 2, 0), offset::BRIDGE_ROM), 0);
+}
+
 #[test]
 fn bus_mastering_opens_the_bridges_above_and_closes_the_function_only() {
     let segment = FakeSegment::default();
@@ -287,6 +324,21 @@ fn bridges_are_numbered_and_aliases_known() {
     assert_eq!(again.roots, [0, 0x20]);
 }
 
+/// A conventional bridge may put its own ID on what it forwards, and a bridge to PCI above it puts another one there.
+#[test]
+fn every_bridge_that_may_take_ownership_is_an_alias() {
+    let segment = FakeSegment::default();
+    segment.add(0, &[1], 0, FakeFunction::bridge(0x000c_1b36).express(7));
+    segment.add(0, &[1, 2], 0, FakeFunction::bridge(0x0001_1b36));
+    segment.add(0, &[1, 2, 3], 0, FakeFunction::endpoint(EDU));
+    let fabric = enumerate(&segment, ALL);
+    assert_eq!(fabric.get(bdf(1, 2, 0)).unwrap().requester_ids, [0x0110, 0x0100]);
+    assert_eq!(
+        fabric.get(bdf(2, 3, 0)).unwrap().requester_ids,
+        [0x0218, 0x0110, 0x0100]
+    );
+}
+
 #[test]
 fn bus_numbers_of_firmware_that_collide_are_replaced() {
     let segment = FakeSegment::default();
@@ -368,86 +420,21 @@ fn a_link_has_one_device() {
 }
 
 #[test]
-fn firmwares_addresses_stay_when_they_make_sense() {
-    let segment = virt();
-    segment.write32(bdf(0, 1, 0), offset::BAR0, 0x2000_0000);
-    segment.write32(bdf(0, 2, 0), offset::BAR0, 0x2000_0000);
-    segment.write32(bdf(0, 3, 0), offset::BAR0, 0x5000_0000);
-    let mut fabric = enumerate(&segment, ALL);
-    let assigned = assign(&segment, &mut fabric, &WINDOWS);
-    assert_eq!(assigned.kept, [bdf(0, 0, 0), bdf(0, 1, 0)]);
-    assert_eq!(assigned.placed, [bdf(0, 2, 0), bdf(0, 3, 0)]);
-    assert_eq!(fabric.get(bdf(0, 1, 0)).unwrap().bars[0].address, 0x2000_0000);
-    check_placement(&segment, &fabric);
-}
-
-#[test]
-fn no_two_bars_share_a_page() {
-    let segment = FakeSegment::default();
-    for slot in 1..=2 {
-        segment.add(
-            0,
-            &[slot],
-            0,
-            FakeFunction::endpoint(EDU).bar32(0, 256).bar32(1, 16),
-        );
-    }
-    segment.add(0, &[3], 0, FakeFunction::bridge(0x000c_1b36).express(4));
-    segment.add(
-        0,
-        &[3, 0],
-        0,
-        FakeFunction::endpoint(EDU).bar32(0, 16).bar32(1, 16),
-    );
-    // Firmware packed the first device's BARs, which was its right.
-    segment.write32(bdf(0, 1, 0), offset::BAR0, 0x2000_0000);
-    segment.write32(bdf(0, 1, 0), offset::BAR0 + 4, 0x2000_0100);
-    let mut fabric = enumerate(&segment, ALL);
-    assert_eq!(assign(&segment, &mut fabric, &WINDOWS).kept, []);
-    let mut pages: Vec<u64> = fabric
-        .functions
-        .iter()
-        .flat_map(|f| &f.bars)
-        .map(|bar| bar.address >> 12)
-        .collect();
-    pages.sort_unstable();
-    assert_eq!(pages.len(), 6);
-    assert!(pages.is_sorted_by(|before, after| before < after), "{pages:x?}");
-    check_placement(&segment, &fabric);
-}
-
-#[test]
-fn what_does_not_fit_does_not_decode() {
-    let segment = FakeSegment::default();
-    segment.add(0, &[1], 0, FakeFunction::endpoint(EDU).bar32(0, 1 << 31));
-    segment.add(0, &[2], 0, FakeFunction::endpoint(EDU).bar32(0, 1 << 20));
-    let mut fabric = enumerate(&segment, ALL);
-    let assigned = assign(&segment, &mut fabric, &WINDOWS);
-    assert_eq!(assigned.unplaced, [bdf(0, 1, 0)]);
-    assert_eq!(segment.read32(bdf(0, 1, 0), offset::COMMAND) & command::MEMORY, 0);
-    assert_eq!(fabric.get(bdf(0, 1, 0)).unwrap().bars[0].address, 0);
-    check_placement(&segment, &fabric);
-}
-
-#[test]
 fn a_ring_of_capabilities_ends() {
     let segment = FakeSegment::default();
-    let mut function = FakeFunction::endpoint(EDU).capability(0x40, 9, 0);
-    function.set(0x40, 0x4009, 0);
+    let mut function = FakeFunction::endpoint(EDU).express(0);
+    function.set(0x40, 0x0002_4010, 0);
+    function.set(0x100, 0x1001_000b, 0);
     segment.add(0, &[1], 0, function);
-    assert_eq!(enumerate(&segment, ALL).functions[0].capabilities.len(), 48);
-}
-
-#[test]
-fn impossible_bars_do_not_exist() {
-    let segment = FakeSegment::default();
-    let mut function = FakeFunction::endpoint(EDU);
-    function.set(offset::BAR0, 0, 0xff0f_0000);
-    function.set(offset::BAR0 + 4, 6, 0xfff0_0000);
-    // A 64-bit BAR in the last register has no upper half.
-    function.set(offset::BAR0 + 20, 4, 0xfff0_0000);
-    segment.add(0, &[1], 0, function);
-    assert_eq!(enumerate(&segment, ALL).functions[0].bars, []);
+    let fabric = enumerate(&segment, ALL);
+    let count = |extended| {
+        let ids = fabric.functions[0]
+            .capabilities
+            .iter()
+            .map(|capability| capability.id);
+        ids.filter(|id| (*id > 0xffff) == extended).count()
+    };
+    assert_eq!((count(false), count(true)), (48, 480));
 }
 
 fn any_function() -> impl Strategy<Value = FakeFunction> {
