@@ -101,7 +101,7 @@ impl HostBridge {
             let mut windows = self.windows.iter().filter(|window| window.space != Space::Io);
             windows.find_map(|window| window.to_cpu(bar.address, bar.size)).map(|cpu| (cpu, bar.size))
         };
-        function.bars.iter().filter(|bar| bar.space != Space::Io).filter_map(cpu).collect()
+        function.bars.iter().filter(|bar| bar.space != Space::Io && bar.address != 0).filter_map(cpu).collect()
     }
 
     /// Where the function's INTx goes, if it has a pin and the tree says where that goes.
