@@ -108,6 +108,11 @@ fn gic() -> Result<&'static GicV3, GicError> {
     GIC.get().ok_or(GicError::NotReady)
 }
 
+/// Whether an interrupt is a device's, which any CPU can take, and not one that each CPU has for itself.
+pub const fn is_shared(intid: u32) -> bool {
+    intid >= v3::FIRST_SHARED
+}
+
 /// Lets an interrupt fire; a private one on this CPU.
 pub fn enable(intid: u32) -> Result<(), GicError> {
     gic()?.enable(intid)

@@ -1,6 +1,7 @@
 //! PCI: every function found, quiet, and with addresses.
 
-use crate::arch::mmu;
+use crate::arch::{gic, mmu};
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use devicetree::{GicInterrupt, NodeId, PciSpace, ReadError, Tree};
@@ -109,7 +110,12 @@ impl HostBridge {
         let Some((device, pin)) = self.fabric.pin_at_root(bdf) else { return Ok(None) };
         let host = tree.node(self.node);
         let root_bus = self.fabric.roots.first().copied().unwrap_or_default();
-        host.pci_gic_interrupt(root_bus, device, 0, pin as u8).map(Some).map_err(|error| error.to_string())
+        let interrupt =
+            host.pci_gic_interrupt(root_bus, device, 0, pin as u8).map_err(|error| error.to_string())?;
+        if !gic::is_shared(interrupt.intid) {
+            return Err(format!("interrupt-map leads to {}, which each CPU has for itself", interrupt.intid));
+        }
+        Ok(Some(interrupt))
     }
 }
 

@@ -47,7 +47,13 @@ impl Unit {
         let mut unit = Unit {
             path: smmu.path.clone(),
             compatible: smmu.compatible.clone(),
-            interrupts: smmu.interrupts.iter().filter_map(|found| Some((found.interrupt, line(found.line)?))).collect(),
+            interrupts: smmu
+                .interrupts
+                .iter()
+                // A CPU's own interrupts are the core's timers and the like, whatever the tree says.
+                .filter(|found| gic::is_shared(found.interrupt.intid))
+                .filter_map(|found| Some((found.interrupt, line(found.line)?)))
+                .collect(),
             gate: Err(String::new()),
             frames: smmu.frames.clone(),
             coherent: smmu.coherent,

@@ -48,7 +48,7 @@ const TYPER_LAST: u64 = 1 << 4;
 const TYPER_VLPIS: u64 = 1 << 1;
 
 /// Interrupt IDs below this are each CPU's own.
-const FIRST_SHARED: u32 = 32;
+pub(super) const FIRST_SHARED: u32 = 32;
 
 /// A GICv3.
 #[derive(Debug)]
