@@ -317,6 +317,17 @@ pub fn map_device(address: u64, size: u64) -> Result<Region, MapError> {
     Ok(unsafe { Region::new(range.start, range.len()) })
 }
 
+/// Whether a part of these addresses is RAM, or registers that the core has mapped, so that no guest may have them.
+/// What is no range of addresses counts as ours.
+pub fn is_ours(address: u64, size: u64) -> bool {
+    let start = native(address);
+    let Ok(range) = pages(start..start.saturating_add(native(size))) else {
+        return true;
+    };
+    memory::is_ram(&(range.start as u64..range.end as u64))
+        || !MAP.lock().as_ref().is_some_and(|map| is_vacant(map, &range))
+}
+
 /// Changes the rights of whole pages of the pool; for the owner of the [`memory::Frames`], whose drop makes them data again.
 /// What becomes [`Kind::Text`] goes through [`super::cpu::publish_instructions`] first.
 pub fn protect(range: Range<usize>, kind: Kind) -> Result<(), MapError> {

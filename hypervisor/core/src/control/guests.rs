@@ -3,7 +3,7 @@
 use super::System;
 use super::fabric::HostBridge;
 use super::smmus::Unit;
-use crate::arch::{cpu, timer};
+use crate::arch::{cpu, mmu, timer};
 use crate::vm::{self, Guest, PassedFunction, Spec};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -199,6 +199,11 @@ impl System {
     fn passed(&self, bridge: usize, bdf: Bdf) -> Result<PassedFunction<'_>, String> {
         let bridge = self.bridges.get(bridge).ok_or("there is no such host bridge")?;
         let function = bridge.fabric.get(bdf).ok_or("there is no such PCI function")?;
+        let bars = bridge.memory_bars(function);
+        // The host bridge's windows come from the tree: a guest must not get an SMMU or the interrupt controller as a BAR.
+        if let Some((address, size)) = bars.iter().find(|(address, size)| mmu::is_ours(*address, *size)) {
+            return Err(format!("{bdf}: its BAR of {size:#x} bytes at {address:#x} lies on memory or on the core's devices"));
+        }
         Ok(PassedFunction {
             function,
             at: seen_at(bdf),
