@@ -108,13 +108,13 @@ impl Drivers {
         if let Some(slot) = self.slots.get(smmu.0) {
             *slot.lock() = Some(Driver { component: component.clone(), instance: report.instance });
         }
-        let has = |bit, word| if report.features & bit != 0 { word } else { "" };
+        let has = |bit| report.features & bit != 0;
         Ok(format!(
-            "{}{}{} stream table for {}-bit IDs, {}-bit VMIDs",
-            has(features::FEATURE_TWO_LEVEL, "2-level stream table, "),
-            has(features::FEATURE_RANGE_INVALIDATION, "range invalidation, "),
-            if report.features & features::FEATURE_COHERENT != 0 { "coherent walks," } else { "non-coherent walks," },
+            "{} stream table, {}-bit IDs, {}{} walks, {}-bit VMIDs",
+            if has(features::FEATURE_TWO_LEVEL) { "2-level" } else { "linear" },
             report.stream_bits,
+            if has(features::FEATURE_RANGE_INVALIDATION) { "range invalidation, " } else { "" },
+            if has(features::FEATURE_COHERENT) { "coherent" } else { "non-coherent" },
             report.vmid_bits,
         ))
     }
