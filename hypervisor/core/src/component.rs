@@ -177,6 +177,11 @@ impl LoadedComponent {
         })
     }
 
+    /// Whether it died. If another CPU is calling it, this waits for the end of that call.
+    pub fn is_dead(&self) -> bool {
+        self.called.death.lock().is_some()
+    }
+
     /// What the component says of itself.
     pub fn manifest(&self) -> &ComponentManifest {
         &self.manifest

@@ -9,7 +9,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use dma::{AttachPlan, Change, Fault, FaultAction, MasterId, SmmuId, State};
+use dma::{AttachPlan, Change, Fault, FaultAction, Master, MasterId, SmmuId, State};
 use driver_abi::{FaultKind, FaultRecord, InterruptLine, IpaRange, Stream, access};
 use stage2::{Invalidate, InvalidateError, Walker};
 
@@ -60,7 +60,8 @@ impl System {
     /// SMMUs that are shut and have no driver.
     fn driverless(&self) -> Vec<SmmuId> {
         let ids = (0..self.units.len()).map(SmmuId);
-        let usable = |smmu: &SmmuId| self.units.get(smmu.0).is_some_and(|unit| unit.gate.is_ok());
+        let usable =
+            |smmu: &SmmuId| self.units.get(smmu.0).is_some_and(|unit| unit.gate.is_ok() && !unit.is_open());
         ids.filter(|smmu| usable(smmu) && !self.drivers.is_live(*smmu)).collect()
     }
 
@@ -92,13 +93,24 @@ impl System {
     /// Makes a held master live, if someone was given it.
     fn bind(&self, id: MasterId) {
         let Ok(plan) = self.registry.lock().attach_plan(id) else { return };
+        // A guest that stopped before the driver came has no use for its devices: they stay held.
+        if self.has_stopped(plan.guest) {
+            return;
+        }
         let result = self.attach(&plan);
         let now_us = timer::now_us();
         match result {
             Ok(()) => {
                 let change = self.registry.lock().attached(id, now_us);
                 self.report(change.as_slice());
-                self.show(id);
+                if change.is_some() {
+                    self.show(id);
+                }
+                // Another CPU may have given the driver up meanwhile, and hidden what was not shown yet.
+                let state = self.registry.lock().master(id).map(Master::state);
+                if !matches!(state, Some(State::Live(_))) {
+                    self.hide(id);
+                }
             }
             Err(error) => {
                 let change = self.registry.lock().attach_failed(id, error, now_us);
@@ -124,7 +136,12 @@ impl System {
                     self.attachments.lock().insert((*smmu, *stream), users + 1);
                     continue;
                 }
-                Some(Err(error)) => error.to_string(),
+                Some(Err(error)) => {
+                    if error.is_fatal() {
+                        self.driver_down(*smmu, &error);
+                    }
+                    error.to_string()
+                }
                 None => "its SMMU lost its driver".to_string(),
             };
             self.detach(plan.streams.get(..done).unwrap_or_default());
@@ -186,6 +203,10 @@ impl System {
         self.report(&changes);
         for change in changes {
             self.hide(change.master);
+        }
+        // A component that died drives none of its SMMUs any more.
+        if let Some(other) = self.drivers.dead() {
+            self.driver_down(other, error);
         }
     }
 
@@ -265,7 +286,9 @@ impl System {
     fn fault(&self, smmu: SmmuId, record: &FaultRecord) {
         let now_us = timer::now_us();
         let registry = self.registry.lock();
-        let master = registry.owner_of(smmu, record.stream);
+        // Lost events name no stream: they are nobody's fault, least of all that of the owner of stream 0.
+        let is_named = record.kind != FaultKind::OVERFLOW;
+        let master = if is_named { registry.owner_of(smmu, record.stream) } else { None };
         let owner = master.and_then(|id| registry.master(id));
         let assignment = owner.and_then(|master| master.assignment);
         let who = match (assignment, owner) {
@@ -349,11 +372,12 @@ impl Invalidate for Walkers<'_> {
         for (index, unit) in self.0.units.iter().enumerate() {
             let range = IpaRange { ipa, size, vmid, reserved: [0; 6] };
             if let Some(Err(error)) = self.0.drivers.invalidate(SmmuId(index), &range) {
-                // A shut SMMU translates nothing, so what it still caches cannot be used.
                 self.0.driver_down(SmmuId(index), &error);
-                if unit.shut_again().is_err() {
-                    return Err(InvalidateError { walker: Walker::Smmu(u16::try_from(index).unwrap_or(u16::MAX)), status: u32::MAX });
-                }
+            }
+            // A shut SMMU translates nothing, so what it still caches cannot be used. One that could not be shut, now or
+            // after an earlier failure, may use it.
+            if unit.is_open() && unit.shut_again().is_err() {
+                return Err(InvalidateError { walker: Walker::Smmu(u16::try_from(index).unwrap_or(u16::MAX)), status: u32::MAX });
             }
         }
         Ok(())

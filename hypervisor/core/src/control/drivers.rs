@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use bundle::Bundle;
 use component_loader::{SignatureError, TrustedKey};
 use dma::SmmuId;
-use driver_abi::{Domain, FaultRecord, Instance, InterruptLine, IpaRange, Stream, features};
+use driver_abi::{Domain, FaultRecord, Instance, InterruptLine, IpaRange, Status, Stream, features};
 use spin::Mutex;
 
 /// The key that components must be signed with, as the build handed it in.
@@ -41,6 +41,16 @@ pub struct DriverError {
     pub operation: &'static str,
     /// How.
     pub error: CallError,
+}
+
+impl DriverError {
+    /// Whether it is more than a refusal: what the SMMU does now is not known.
+    pub fn is_fatal(&self) -> bool {
+        match self.error {
+            CallError::Failed(status) => matches!(status, Status::TIMEOUT | Status::DEVICE_ERROR),
+            CallError::Died(_) | CallError::Dead(_) => true,
+        }
+    }
 }
 
 /// The drivers, by SMMU.
@@ -117,6 +127,12 @@ impl Drivers {
             if has(features::FEATURE_COHERENT) { "coherent" } else { "non-coherent" },
             report.vmid_bits,
         ))
+    }
+
+    /// An SMMU whose driver's component died.
+    pub fn dead(&self) -> Option<SmmuId> {
+        let is_dead = |slot: &Mutex<Option<Driver>>| slot.lock().as_ref().is_some_and(|driver| driver.component.is_dead());
+        self.slots.iter().position(is_dead).map(SmmuId)
     }
 
     /// Forgets an SMMU's driver.

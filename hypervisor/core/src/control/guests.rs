@@ -207,7 +207,7 @@ impl System {
         Ok(PassedFunction {
             function,
             at: seen_at(bdf),
-            bars: bridge.memory_bars(function),
+            bars,
             interrupt: bridge.interrupt(&self.tree, bdf).unwrap_or_else(|error| {
                 log::warn!(target: "pci", "{bdf}: its interrupt goes nowhere: {error}");
                 None
@@ -382,7 +382,12 @@ impl System {
 
     /// Whether a guest has stopped, or was never built.
     fn is_over(&self, id: GuestId) -> bool {
-        self.guest(id).is_none_or(|guest| matches!(guest.state(), vm::State::Stopped(_)))
+        self.guest(id).is_none() || self.has_stopped(id)
+    }
+
+    /// Whether a guest was built and has stopped.
+    pub fn has_stopped(&self, id: GuestId) -> bool {
+        self.guest(id).is_some_and(|guest| matches!(guest.state(), vm::State::Stopped(_)))
     }
 }
 

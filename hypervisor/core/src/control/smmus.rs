@@ -4,6 +4,7 @@ use crate::arch::{gic, mmu, percpu::PerCpu, timer::Now};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
 use devicetree::{AddressRange, GicInterrupt};
 use driver_abi::{InterruptLine, SmmuInfo};
 use mmio::Region;
@@ -30,6 +31,8 @@ pub struct Unit {
     frames: Vec<AddressRange>,
     coherent: bool,
     registers: Option<Region>,
+    /// It could not be shut behind its driver.
+    open: AtomicBool,
 }
 
 /// Shuts every SMMU of the graph, and prints a line for each. On the boot CPU, before any other CPU, bus master or
@@ -58,6 +61,7 @@ impl Unit {
             frames: smmu.frames.clone(),
             coherent: smmu.coherent,
             registers: None,
+            open: AtomicBool::new(false),
         };
         unit.gate = unit.first_shut(smmu);
         unit
@@ -85,7 +89,14 @@ impl Unit {
     /// Shuts the SMMU again, after its driver failed. Whatever the driver left there, nothing gets through after it.
     pub fn shut_again(&self) -> Result<(), String> {
         let registers = self.registers.as_ref().ok_or("it was never shut")?;
-        shut_v3(registers, &Now).map(|_| ()).map_err(|error| error.to_string())
+        let shut = shut_v3(registers, &Now);
+        self.open.store(shut.is_err(), Ordering::Relaxed);
+        shut.map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    /// Whether [`shut_again`](Self::shut_again) failed: it may translate as a driver left it, and cache what it likes.
+    pub fn is_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed)
     }
 
     /// What its table walker can do, for the geometry of stage 2; nothing if the SMMU cannot be used.
