@@ -61,3 +61,40 @@ xflags::xflags! {
         cmd tidy { }
     }
 }
+
+/// The help text of the subcommand that `arguments` ask about; the macro's own help is about all of them.
+pub(crate) fn help(arguments: &[String]) -> Option<&'static str> {
+    let (name, rest) = arguments.split_first()?;
+    if !rest
+        .iter()
+        .any(|argument| argument == "--help" || argument == "-h")
+    {
+        return None;
+    }
+    let title = format!("xtask {name}\n");
+    Xtask::HELP_.split("\n\n\n").find_map(|section| {
+        let start = if section.starts_with(&title) {
+            0
+        } else {
+            section.find(&format!("\n{title}"))? + 1
+        };
+        section.get(start..)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_subcommand_has_help_of_its_own() {
+        for name in ["setup", "build", "bundle", "run", "test", "ci", "tidy"] {
+            let text = help(&[name.to_string(), "--help".to_string()]).unwrap();
+            assert!(text.starts_with(&format!("xtask {name}\n")), "{text}");
+            assert_eq!(text.matches("xtask ").count(), 1, "{text}");
+        }
+        assert_eq!(help(&["--help".to_string()]), None);
+        assert_eq!(help(&["run".to_string()]), None);
+        assert_eq!(help(&["fly".to_string(), "--help".to_string()]), None);
+    }
+}

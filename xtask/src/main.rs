@@ -21,6 +21,11 @@ mod tidy;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(text) = flags::help(&arguments) {
+        println!("{text}");
+        return ExitCode::SUCCESS;
+    }
     let flags = flags::Xtask::from_env_or_exit();
     let outcome = match flags.subcommand {
         flags::XtaskCmd::Setup(cmd) => cmd.run(),

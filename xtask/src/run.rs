@@ -77,7 +77,7 @@ impl flags::Run {
                 true,
             ),
             (false, false, Some(file)) => (
-                "common",
+                "own",
                 std::path::absolute(file).context("cannot find the partition file")?,
                 true,
             ),

@@ -287,7 +287,7 @@ impl HostReport {
         {
             return vec![line.to_string()];
         }
-        if self.progress(trimmed) {
+        if self.progress(trimmed) || trimmed.starts_with("all doctests ran") {
             return Vec::new();
         }
         if let Some(count) = parse_result(trimmed) {
