@@ -181,6 +181,12 @@ impl ConfigSpace for FakeSegment {
         else {
             return;
         };
+        let is_bar = (offset::BAR0..0x28).contains(&offset) && function.registers[3] >> 16 & 0x7f == 0;
+        let decodes = function.registers[1] & 3 != 0;
+        assert!(
+            !(is_bar && decodes && value == u32::MAX),
+            "{bdf}: a BAR is sized while the function decodes"
+        );
         let at = usize::from(offset / 4);
         let writable = function.writable[at];
         function.registers[at] = function.registers[at] & !writable | value & writable;

@@ -340,6 +340,13 @@ mod tests {
             space: Space::Io,
             prefetchable: false,
             size: 32,
+            address: 0x1000,
+        };
+        let homeless = Bar {
+            index: 5,
+            space: Space::Memory32,
+            prefetchable: false,
+            size: 0x1000,
             address: 0,
         };
         Function {
@@ -358,7 +365,7 @@ mod tests {
             bridge: None,
             port: Port::Conventional,
             pin: Some(Pin::A),
-            bars: vec![low, wide, io],
+            bars: vec![low, wide, io, homeless],
             capabilities: vec![],
             found_mastering: false,
             requester_ids: vec![physical.requester_id()],

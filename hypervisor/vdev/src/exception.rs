@@ -144,6 +144,15 @@ mod tests {
             far: Some(0x1000),
         };
         assert_eq!(taken, expected);
+        let taken = take(
+            &BEFORE,
+            Cause::DataAbort {
+                address: 0x1000,
+                write: true,
+                cache_maintenance: true,
+            },
+        );
+        assert_eq!(taken.esr, 0x9600_0150);
     }
 
     #[test]

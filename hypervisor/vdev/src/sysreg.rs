@@ -177,6 +177,11 @@ mod tests {
             "EL1 and EL0, 64-bit"
         );
         assert_eq!(
+            IdRegister::Pfr0.for_guest(0x1301_1121_1011_1112, 44) >> 56,
+            0x11,
+            "CSV2 without its registers"
+        );
+        assert_eq!(
             IdRegister::Mmfr0.for_guest(0x2100_0222_1020_1126, 44),
             0x0222_1020_1124
         );

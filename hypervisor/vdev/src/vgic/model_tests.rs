@@ -45,7 +45,15 @@ enum Step {
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
-    let offset = prop_oneof![0u64..0x1_0000, 0x0u64..0x1000, 0x100u64..0x400, 0x6100u64..0x6300];
+    // Mostly the words and bytes that the guest's own interrupts are in.
+    let own = prop_oneof![
+        Just(0u64),
+        (1u64..8, 0u64..2).prop_map(|(bank, word)| bank * 0x80 + word * 4),
+        prop_oneof![0u64..16, Just(27), Just(33), Just(36)].prop_map(|intid| 0x400 + intid),
+        (0u64..3).prop_map(|word| 0xc00 + word * 4),
+        prop_oneof![Just(33u64), Just(36)].prop_map(|intid| 0x6000 + 8 * intid),
+    ];
+    let offset = prop_oneof![4 => own, 1 => 0u64..0x1_0000];
     let frame = prop_oneof![
         Just(0u64),
         Just(0x1_0000),
@@ -102,6 +110,7 @@ impl Machine {
             assert!(entry.physical().is_none() || !(entry.is_pending() && entry.is_active()));
         }
         self.running[vcpu] = Some(list);
+        self.physical.kicked.remove(&vcpu);
     }
 
     /// The guest works on its list registers as the bits say, then exits.

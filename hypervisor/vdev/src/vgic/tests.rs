@@ -375,6 +375,80 @@ fn a_vcpu_that_is_turned_on_starts_clean() {
 }
 
 #[test]
+fn active_state_that_another_vcpu_clears_goes_when_it_comes_back() {
+    let (mut gic, mut log) = running();
+    gic.raise(0, DEVICE, &mut log);
+    let list = flush(&mut gic, 0);
+    gic.sync(0, &[acknowledged(list[0])], 0, &mut log);
+    let list = flush(&mut gic, 0);
+    log = Log::default();
+    gic.write_distributor(ICACTIVER + 4, 4, 1 << 4, &mut log);
+    assert_eq!(
+        (log.kicks.as_slice(), log.deactivated.len()),
+        ([0].as_slice(), 0),
+        "vCPU 0 still has it"
+    );
+    gic.sync(0, &list, 0, &mut log);
+    assert_eq!(log.deactivated, [(0, 36)]);
+    assert_eq!(flush(&mut gic, 0), []);
+}
+
+#[test]
+fn a_linked_interrupt_is_never_pending_and_active() {
+    let (mut gic, mut log) = running();
+    gic.write_distributor(ICFGR + 8, 4, 2 << 8, &mut log);
+    gic.raise(0, DEVICE, &mut log);
+    let list = flush(&mut gic, 0);
+    gic.sync(0, &[acknowledged(list[0])], 0, &mut log);
+    gic.write_distributor(ISPENDR + 4, 4, 1 << 4, &mut log);
+    let list = flush(&mut gic, 0);
+    assert!(list[0].is_active() && !list[0].is_pending());
+    gic.sync(0, &[ended(list[0])], 0, &mut log);
+    assert!(flush(&mut gic, 0)[0].is_pending(), "and not lost");
+}
+
+#[test]
+fn an_edge_triggered_line_counts_its_rise_only() {
+    let (mut gic, mut log) = running();
+    gic.write_distributor(ICFGR + 8, 4, 2 << 2, &mut log);
+    gic.set_line(0, UART, true, &mut log);
+    let list = flush(&mut gic, 0);
+    gic.sync(0, &[ended(acknowledged(list[0]))], 0, &mut log);
+    gic.set_line(0, UART, true, &mut log);
+    assert_eq!(flush(&mut gic, 0), [], "still high is no edge");
+    gic.set_line(0, UART, false, &mut log);
+    gic.set_line(0, UART, true, &mut log);
+    assert_eq!(flush(&mut gic, 0).len(), 1);
+}
+
+#[test]
+fn frames_are_apart_and_sgis_stay_edge_triggered() {
+    let (mut gic, mut log) = (gic(), Log::default());
+    gic.write_distributor(ISENABLER, 4, u64::MAX, &mut log);
+    assert_eq!(gic.read_redistributor(SGI_FRAME + ISENABLER, 4), 0);
+    gic.write_redistributor(SGI_FRAME + ISENABLER + 4, 4, u64::MAX, &mut log);
+    assert_eq!(gic.read_distributor(ISENABLER + 4, 4), 0);
+    gic.write_redistributor(SGI_FRAME + ICFGR, 4, 0, &mut log);
+    assert_eq!(gic.read_redistributor(SGI_FRAME + ICFGR, 4), 0xaaaa_aaaa);
+    gic.write_redistributor(SGI_FRAME + ICFGR + 4, 4, u64::MAX, &mut log);
+    assert_eq!(
+        gic.read_redistributor(SGI_FRAME + ICFGR + 4, 4),
+        2 << 22,
+        "the timer alone is there"
+    );
+}
+
+#[test]
+fn what_comes_before_it_is_owned_is_forgotten() {
+    let mut gic = Vgic::new(&[0], 63);
+    let mut log = Log::default();
+    gic.raise(0, UART, &mut log);
+    gic.write_distributor(ISPENDR + 4, 4, u64::MAX, &mut log);
+    gic.own(UART, Source::Virtual).unwrap();
+    assert_eq!(gic.read_distributor(ISPENDR + 4, 4), 0);
+}
+
+#[test]
 fn numbers_are_owned_once() {
     let mut gic = gic();
     assert_eq!(gic.own(UART, Source::Virtual), Err(Error::Taken { intid: UART }));
