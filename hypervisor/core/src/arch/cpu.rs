@@ -11,8 +11,9 @@ use tock_registers::interfaces::{Readable, Writeable};
 
 /// `CPTR_EL2` (E2H = 0) that traps SVE, SME and floating point: the core and components use none of them.
 pub const CPTR_TRAP_ALL: u64 = 0x37ff;
-/// `CPTR_EL2` (E2H = 0) while a guest runs: floating point is the guest's, SVE and SME trap.
-pub const CPTR_GUEST: u64 = 0x33ff;
+/// `CPTR_EL2` (E2H = 0) while a guest runs: floating point is the guest's; SVE and SME trap, and so do the trace unit, which
+/// could be made to write to memory, and the activity monitors, which count what others do (TTA, TAM).
+pub const CPTR_GUEST: u64 = 0x33ff | 1 << 20 | 1 << 30;
 
 /// Sets what EL2 traps and where interrupts go, on each CPU once.
 pub fn init_traps() {
