@@ -53,6 +53,11 @@ entry:
     // A first map: 2 MiB blocks over the image, readable, writable and executable, until Rust has built the real one.
     adrp    x21, early_tables
     add     x22, x21, #4096
+    // The boot protocol cleans what it loaded, which bss is not: a dirty line must not be written back over a table.
+    mov     x0, x21
+    mov     x1, #(EARLY_TABLES * 4096)
+    add     x1, x1, x21
+    bl      clean_invalidate
     mov     x0, x21
     mov     x1, #(EARLY_TABLES * 4096)
     add     x1, x1, x21
