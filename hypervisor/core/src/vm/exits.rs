@@ -60,6 +60,10 @@ impl Guest {
                 if let Some(own) = self.vcpus.get(vcpu) {
                     *own.power.lock() = Power::Off;
                 }
+                // Nobody is left to turn one on again, and the run would not end.
+                if self.vcpus.iter().all(|vcpu| *vcpu.power.lock() == Power::Off) {
+                    self.stop("its last vCPU turned itself off");
+                }
                 return;
             }
             Call::Suspend => {
