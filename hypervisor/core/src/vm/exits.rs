@@ -88,7 +88,10 @@ impl Guest {
         match result {
             Ok(()) => guest_abi::SUCCESS.cast_unsigned(),
             Err(error) => {
-                log::warn!(target: "guest", "{}: gives back {size:#x} bytes at {ipa:#x}: refused: {error}", self.name());
+                // Once: a guest does not get to fill the console with lines that are not its own.
+                if !self.reported_refusal.swap(true, Ordering::Relaxed) {
+                    log::warn!(target: "guest", "{}: gives back {size:#x} bytes at {ipa:#x}: refused: {error}", self.name());
+                }
                 guest_abi::INVALID_PARAMETER.cast_unsigned()
             }
         }

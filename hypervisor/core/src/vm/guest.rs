@@ -82,6 +82,8 @@ pub struct Guest {
     state: Mutex<State>,
     /// An access that the syndrome does not describe has been reported.
     pub(super) reported_access: AtomicBool,
+    /// A page that it wanted to give back and that was not taken has been reported.
+    pub(super) reported_refusal: AtomicBool,
 }
 
 /// What a guest is made of, by `build.rs`.
@@ -125,6 +127,7 @@ impl Guest {
             passed: parts.passed,
             state: Mutex::new(State::Waiting),
             reported_access: AtomicBool::new(false),
+            reported_refusal: AtomicBool::new(false),
         }
     }
 
