@@ -59,8 +59,6 @@ pub struct Memory {
     tables: FrameTables,
     space: AddressSpace,
     banks: Vec<Bank>,
-    /// Physical ranges that the guest gave back. Nobody gets them before the machine restarts.
-    given_back: Vec<Range<u64>>,
 }
 
 impl Memory {
@@ -72,7 +70,6 @@ impl Memory {
             tables,
             space,
             banks,
-            given_back: Vec::new(),
         };
         for bank in &memory.banks {
             memory
@@ -129,7 +126,8 @@ impl Memory {
             .unmap(&mut self.tables, &mut &mut *walkers, address, size)?)
     }
 
-    /// Takes pages of RAM from the guest for good: unmapped from its CPUs and devices, then overwritten with zeroes.
+    /// Takes pages of RAM from the guest for good: unmapped from its CPUs and devices, then overwritten with zeroes. Nobody
+    /// gets them before the machine restarts.
     ///
     /// # Errors
     /// Nothing changed, or the pages are unmapped but some walker did not confirm it; then they stay as they are.
@@ -143,8 +141,6 @@ impl Memory {
         let physical = physical.ok_or(MemoryError::NotItsPages { ipa, size })?;
         self.space
             .unmap(&mut self.tables, &mut &mut *walkers, ipa, size)?;
-        mmu::with_mapped(physical.clone(), |bytes| bytes.fill(0))?;
-        self.given_back.push(physical);
-        Ok(())
+        Ok(mmu::with_mapped(physical, |bytes| bytes.fill(0))?)
     }
 }
