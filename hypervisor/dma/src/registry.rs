@@ -256,31 +256,30 @@ impl Registry {
     }
 
     /// A driver did not come up, or came down: the SMMU blocks what is behind it. Masters that were held wait
-    /// again, live ones are cut off, and both are told why.
+    /// again, live ones are cut off, quarantined ones are refused, and all are told why.
     pub fn driver_failed(&mut self, smmu: SmmuId, error: &str, now_us: u64) -> Vec<Change> {
         if let Some(smmu) = self.smmus.get_mut(smmu.0) {
             smmu.driver = None;
             smmu.failure = Some(error.to_string());
         }
-        let next = if self.sealed {
-            State::Refused
-        } else {
-            State::Pending
+        let sealed = self.sealed;
+        let next = |state| match state {
+            State::Pending | State::Held | State::Live(_) if !sealed => Some(State::Pending),
+            // A quarantine outlives the driver: the next one must not find the master free to be attached.
+            State::Pending | State::Held | State::Live(_) | State::Faulted(_) => Some(State::Refused),
+            State::Refused | State::Uncovered => None,
         };
-        let behind: Vec<MasterId> = self
+        let behind: Vec<(MasterId, State)> = self
             .ids()
-            .filter(|id| {
-                self.master(*id).is_some_and(|master| {
-                    matches!(
-                        master.state,
-                        State::Pending | State::Held | State::Live(_) | State::Faulted(_)
-                    ) && master.streams.iter().any(|(s, _)| *s == smmu)
-                })
+            .filter_map(|id| {
+                let master = self.master(id)?;
+                let uses = master.streams.iter().any(|(used, _)| *used == smmu);
+                next(master.state).filter(|_| uses).map(|next| (id, next))
             })
             .collect();
         behind
             .into_iter()
-            .filter_map(|id| self.step(id, next, Reason::DriverFailed(error.to_string()), now_us))
+            .filter_map(|(id, next)| self.step(id, next, Reason::DriverFailed(error.to_string()), now_us))
             .collect()
     }
 

@@ -107,6 +107,51 @@ fn a_failing_driver_leaves_its_masters_pending_and_says_why() {
 }
 
 #[test]
+fn a_driver_that_failed_does_not_count_for_a_master_behind_two() {
+    let (mut registry, a, b) = registry();
+    let id = registry.add_master(covered("dev", &[(a, 1), (b, 1)], given(0)), 0);
+    registry.driver_live(a, "v3", 1);
+    registry.driver_failed(a, "panic", 2);
+    assert_eq!(registry.smmu(a).unwrap().driver, None);
+    assert_eq!(registry.driver_live(b, "v3", 3), vec![]);
+    assert_eq!(registry.master(id).unwrap().state(), State::Pending);
+}
+
+#[test]
+fn a_driver_that_fails_after_the_seal_is_the_last() {
+    let (mut registry, smmu, _) = registry();
+    let id = registry.add_master(covered("dev", &[(smmu, 1)], given(0)), 0);
+    registry.driver_live(smmu, "v3", 1);
+    registry.attached(id, 2);
+    registry.seal(3);
+    assert!(registry.is_sealed());
+    registry.driver_failed(smmu, "panic", 4);
+    assert_eq!(registry.master(id).unwrap().state(), State::Refused);
+}
+
+#[test]
+fn a_quarantine_outlives_its_driver() {
+    let (mut registry, smmu, _) = registry();
+    let id = registry.add_master(covered("dev", &[(smmu, 1)], given(1)), 0);
+    registry.driver_live(smmu, "v3", 1);
+    registry.attached(id, 2);
+    registry.quarantined(id, "x".into(), 3);
+    assert_eq!(registry.driver_failed(smmu, "panic", 4).len(), 1);
+    assert_eq!(registry.driver_live(smmu, "v3", 5), vec![]);
+    assert_eq!(registry.attach_plan(id), Err(NotNow::State(State::Refused)));
+}
+
+#[test]
+fn what_could_not_be_attached_is_not_tried_again() {
+    let (mut registry, smmu, _) = registry();
+    let id = registry.add_master(covered("dev", &[(smmu, 1)], given(0)), 0);
+    registry.driver_live(smmu, "v3", 1);
+    let change = registry.attach_failed(id, "VMID taken".into(), 2).unwrap();
+    assert_eq!((change.from, change.to), (State::Held, State::Refused));
+    assert_eq!(registry.attach_plan(id), Err(NotNow::State(State::Refused)));
+}
+
+#[test]
 fn uncovered_masters_need_the_partition_files_consent() {
     let (mut registry, _, _) = registry();
     let spec = |assignment| MasterSpec {
@@ -209,6 +254,15 @@ fn the_owner_of_a_stream_is_found_under_its_mask() {
     assert_eq!(registry.owner_of(smmu, 0x4c), Some(id));
     assert_eq!(registry.owner_of(smmu, 0x50), None);
     assert_eq!(registry.owner_of(other, 0x40), None);
+}
+
+#[test]
+fn a_shared_stream_is_its_owners_and_not_nobodys() {
+    let (mut registry, smmu, _) = registry();
+    let nobodys = registry.add_master(covered("bridge", &[(smmu, 1), (smmu, 2)], None), 0);
+    let owned = registry.add_master(covered("card", &[(smmu, 1)], given(1)), 0);
+    assert_eq!(registry.owner_of(smmu, 1), Some(owned));
+    assert_eq!(registry.owner_of(smmu, 2), Some(nobodys));
 }
 
 #[test]
