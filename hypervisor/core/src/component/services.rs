@@ -82,7 +82,7 @@ impl<T: Copy> Out<T> {
 }
 
 /// A text in the component's own memory.
-fn text<'h>(host: &'h Host, pointer: *const u8, size: u64) -> Result<&'h [u8], Status> {
+fn text(host: &Host, pointer: *const u8, size: u64) -> Result<&[u8], Status> {
     let size = usize::try_from(size).map_err(|_| Status::INVALID)?;
     if size > TEXT_LIMIT || !host.owns(pointer.addr(), size, false) {
         return Err(Status::INVALID);
