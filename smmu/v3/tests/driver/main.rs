@@ -11,3 +11,4 @@ mod events;
 mod faults;
 mod invalidation;
 mod lifecycle;
+mod residue;
