@@ -224,6 +224,19 @@ mod tests {
             Exit::Fetch(Fault::Other),
             "in a walk of the guest's tables"
         );
+        let status = |code: u64| match decode(0x8200_0000 | code) {
+            Exit::Fetch(fault) => fault,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            status(0x03),
+            Fault::Other,
+            "an address too large for the tables has no IPA"
+        );
+        assert_eq!(
+            [status(0x0b), status(0x0c), status(0x0f)],
+            [Fault::Other, Fault::Permission, Fault::Permission]
+        );
         // msr icc_sgi1r_el1, x3
         let access = SystemAccess {
             encoding: (3, 0, 12, 11, 5),

@@ -106,6 +106,26 @@ fn what_does_not_fit_does_not_decode() {
 }
 
 #[test]
+fn behind_a_narrow_bridge_everything_lies_below_4_gib() {
+    let segment = FakeSegment::default();
+    let mut narrow = FakeFunction::bridge(0x000c_1b36).express(4);
+    narrow.set(offset::PREFETCHABLE_WINDOW, 0, 0xfff0_fff0);
+    narrow.set(offset::PREFETCHABLE_BASE_UPPER, 0, 0);
+    narrow.set(offset::PREFETCHABLE_LIMIT_UPPER, 0, 0);
+    segment.add(0, &[1], 0, narrow);
+    segment.add(
+        0,
+        &[1, 0],
+        0,
+        FakeFunction::endpoint(EDU).bar64(0, 128 << 20, true),
+    );
+    let mut fabric = enumerate(&segment, ALL);
+    assert_eq!(assign(&segment, &mut fabric, &WINDOWS).unplaced, []);
+    assert!(fabric.get(bdf(1, 0, 0)).unwrap().bars[0].address < 1 << 32);
+    check_placement(&segment, &fabric);
+}
+
+#[test]
 fn impossible_bars_do_not_exist() {
     let segment = FakeSegment::default();
     let mut function = FakeFunction::endpoint(EDU);
