@@ -144,6 +144,28 @@ mod tests {
         }
     }
 
+    /// DDI 0487 D8.2.2: a walk from level 0 needs 44 bits of output at least.
+    #[test]
+    fn a_narrow_smmu_does_not_start_at_level_0() {
+        let domain = Domain {
+            root: 0x4000_0000,
+            vmid: 1,
+            ipa_bits: 42,
+            pa_bits: 42,
+            start_level: 0,
+        };
+        let narrow = Features {
+            output_bits: 42,
+            ..features()
+        };
+        assert!(matches!(domain.check(&narrow), Err(DomainError::Shape { .. })));
+        let level_1 = Domain {
+            start_level: 1,
+            ..domain
+        };
+        assert_eq!(level_1.check(&narrow), Ok(()));
+    }
+
     #[test]
     fn concatenated_roots_are_aligned_to_their_size() {
         let domain = Domain {

@@ -105,6 +105,18 @@ fn an_outstanding_change_is_waited_for_before_the_next() {
     }
 }
 
+/// The driver of the outstanding change may be gone, and another one may try.
+#[test]
+fn a_change_that_a_failed_probe_left_outstanding_is_waited_for() {
+    let machine = Machine::new(Config::qemu10());
+    machine.clock.set_step(100);
+    machine.smmu.inject(Fault::Cr0AckStuck);
+    for _ in 0..2 {
+        machine.try_probe(0xffff).unwrap_err();
+    }
+    machine.smmu.violations().assert_none();
+}
+
 /// An error that comes up while another one is handled is not acknowledged unseen.
 #[test]
 fn only_errors_that_were_seen_are_acknowledged() {
