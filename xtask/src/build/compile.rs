@@ -95,6 +95,8 @@ impl<'a> Compiler<'a> {
         if toolchain.library == Library::Source {
             command
                 .arg("-Zbuild-std=core,alloc,compiler_builtins")
+                // Sorting and formatting for small numbers of things: the core becomes a tenth smaller.
+                .arg("-Zbuild-std-features=optimize_for_size")
                 // Cargo gates -Z flags on the nightly channel; build-std works the same on a stable compiler.
                 .env("RUSTC_BOOTSTRAP", "1");
         }
