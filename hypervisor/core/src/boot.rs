@@ -3,12 +3,12 @@
 use crate::arch::mmu::{self, MapError};
 use crate::arch::{PhysicalAddress, cpu, gic, image, native, percpu, psci, smp};
 use crate::console;
-use crate::control::{self, Unit};
 use crate::memory::{self, FrameError, Ram};
+use crate::smmus::{self, Unit};
 use alloc::vec::Vec;
 use core::ops::Range;
-use topology::Graph;
 use devicetree::{AddressRange, Blob, Conduit, GateError, Node, ReadError, Tree, TreeError};
+use topology::Graph;
 
 /// A UART on which a device tree that cannot be read is reported: it cannot say where one is. This is QEMU virt's, and it
 /// is written to only if it identifies itself as a PL011.
@@ -73,7 +73,7 @@ pub fn bring_up(device_tree: PhysicalAddress) -> Result<Machine, BootError> {
     memory.install();
     memory::create_pool()?;
     // Before anything else may run: PCI functions are not known yet, and do not matter for finding SMMUs.
-    let smmus = control::shut_all(&Graph::build(&tree, &[]));
+    let smmus = smmus::shut_all(&Graph::build(&tree, &[]));
     gic::init(&tree)?;
     gic::init_cpu()?;
     percpu::this().set_online();

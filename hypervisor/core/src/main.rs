@@ -25,6 +25,7 @@ mod memory;
 mod panic;
 #[cfg(any(feature = "sabotage-panic", feature = "sabotage-overflow-stack"))]
 mod sabotage;
+mod smmus;
 mod vm;
 
 use arch::{PhysicalAddress, cpu, percpu, smp, timer};

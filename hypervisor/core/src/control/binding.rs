@@ -19,7 +19,10 @@ const ROUNDS: usize = 8;
 impl System {
     /// Loads what the bundle has for those SMMUs that have no driver yet, and binds what was waiting for it.
     pub fn load_components(&self) {
-        let candidates = self.bundle.map(|bundle| drivers::candidates(&bundle)).unwrap_or_default();
+        let candidates = self
+            .bundle
+            .map(|bundle| drivers::candidates(&bundle))
+            .unwrap_or_default();
         let wanted = self.wanted();
         if candidates.is_empty() && !wanted.is_empty() {
             log::error!(target: "component", "the bundle has no component; what waits for a driver stays blocked");
@@ -47,7 +50,11 @@ impl System {
                 let component = Arc::new(component);
                 for smmu in self.driverless() {
                     let drives = |name: &String| component.manifest().drives(name);
-                    if self.units.get(smmu.0).is_some_and(|unit| unit.compatible.iter().any(drives)) {
+                    if self
+                        .units
+                        .get(smmu.0)
+                        .is_some_and(|unit| unit.compatible.iter().any(drives))
+                    {
                         self.probe(smmu, candidate.name, &component);
                     }
                 }
@@ -60,19 +67,30 @@ impl System {
     /// SMMUs that are shut and have no driver.
     fn driverless(&self) -> Vec<SmmuId> {
         let ids = (0..self.units.len()).map(SmmuId);
-        let usable =
-            |smmu: &SmmuId| self.units.get(smmu.0).is_some_and(|unit| unit.gate.is_ok() && !unit.is_open());
-        ids.filter(|smmu| usable(smmu) && !self.drivers.is_live(*smmu)).collect()
+        let usable = |smmu: &SmmuId| {
+            self.units
+                .get(smmu.0)
+                .is_some_and(|unit| unit.gate.is_ok() && !unit.is_open())
+        };
+        ids.filter(|smmu| usable(smmu) && !self.drivers.is_live(*smmu))
+            .collect()
     }
 
     /// The `compatible` strings of those SMMUs.
     fn wanted(&self) -> Vec<&str> {
-        let units = self.driverless().into_iter().filter_map(|smmu| self.units.get(smmu.0));
-        units.flat_map(|unit| unit.compatible.iter().map(String::as_str)).collect()
+        let units = self
+            .driverless()
+            .into_iter()
+            .filter_map(|smmu| self.units.get(smmu.0));
+        units
+            .flat_map(|unit| unit.compatible.iter().map(String::as_str))
+            .collect()
     }
 
     fn probe(&self, smmu: SmmuId, name: &str, component: &Arc<crate::component::LoadedComponent>) {
-        let Some(unit) = self.units.get(smmu.0) else { return };
+        let Some(unit) = self.units.get(smmu.0) else {
+            return;
+        };
         let max_stream = self.max_streams.get(smmu.0).copied().unwrap_or(0);
         match self.drivers.probe(smmu, unit, max_stream, component) {
             Ok(features) => {
@@ -92,7 +110,9 @@ impl System {
 
     /// Makes a held master live, if someone was given it.
     fn bind(&self, id: MasterId) {
-        let Ok(plan) = self.registry.lock().attach_plan(id) else { return };
+        let Ok(plan) = self.registry.lock().attach_plan(id) else {
+            return;
+        };
         // A guest that stopped before the driver came has no use for its devices: they stay held.
         if self.has_stopped(plan.guest) {
             return;
@@ -126,7 +146,12 @@ impl System {
         let guest = self.guest(plan.guest).ok_or("its guest could not be built")?;
         let domain = guest.domain();
         for (done, (smmu, stream)) in plan.streams.iter().enumerate() {
-            let users = self.attachments.lock().get(&(*smmu, *stream)).copied().unwrap_or(0);
+            let users = self
+                .attachments
+                .lock()
+                .get(&(*smmu, *stream))
+                .copied()
+                .unwrap_or(0);
             let result = match users {
                 0 => self.drivers.attach(*smmu, stream, &domain),
                 _ => Some(Ok(())),
@@ -174,10 +199,17 @@ impl System {
     /// Takes a master from its guest: bus mastering off, streams aborting. For a guest that stopped.
     pub fn release(&self, id: MasterId) {
         self.hide(id);
-        let streams = self.registry.lock().master(id).map(|master| master.streams.clone()).unwrap_or_default();
-        let was_live = self.registry.lock().master(id).is_some_and(|master| {
-            matches!(master.state(), State::Live(_) | State::Faulted(_))
-        });
+        let streams = self
+            .registry
+            .lock()
+            .master(id)
+            .map(|master| master.streams.clone())
+            .unwrap_or_default();
+        let was_live = self
+            .registry
+            .lock()
+            .master(id)
+            .is_some_and(|master| matches!(master.state(), State::Live(_) | State::Faulted(_)));
         if was_live {
             self.detach(&streams);
             let change = self.registry.lock().detached(id, timer::now_us());
@@ -187,7 +219,9 @@ impl System {
 
     /// A driver failed: its SMMU is shut by the gate, whatever state it was left in, and its masters wait again.
     pub fn driver_down(&self, smmu: SmmuId, error: &DriverError) {
-        let Some(unit) = self.units.get(smmu.0) else { return };
+        let Some(unit) = self.units.get(smmu.0) else {
+            return;
+        };
         self.drivers.remove(smmu);
         self.attachments.lock().retain(|(of, _), _| *of != smmu);
         let shut = unit.shut_again();
@@ -199,7 +233,10 @@ impl System {
             Err(why) => log::error!(target: "smmu",
                 "{}: driver given up: {error}; THE GATE CANNOT BE SHUT: {why}; bus mastering is turned off", unit.path),
         }
-        let changes = self.registry.lock().driver_failed(smmu, &error.to_string(), timer::now_us());
+        let changes = self
+            .registry
+            .lock()
+            .driver_failed(smmu, &error.to_string(), timer::now_us());
         self.report(&changes);
         for change in changes {
             self.hide(change.master);
@@ -213,13 +250,17 @@ impl System {
     /// Lets all drivers go at the end of a run. The gates are shut behind them.
     pub fn release_drivers(&self) {
         for (index, unit) in self.units.iter().enumerate() {
-            let Some(released) = self.drivers.release(SmmuId(index)) else { continue };
+            let Some(released) = self.drivers.release(SmmuId(index)) else {
+                continue;
+            };
             if let Err(error) = released {
                 log::warn!(target: "smmu", "{}: {error}", unit.path);
             }
             match unit.shut_again() {
                 Ok(()) => log::info!(target: "smmu", "{}: driver released, gate shut", unit.path),
-                Err(why) => log::error!(target: "smmu", "{}: driver released, THE GATE CANNOT BE SHUT: {why}", unit.path),
+                Err(why) => {
+                    log::error!(target: "smmu", "{}: driver released, THE GATE CANNOT BE SHUT: {why}", unit.path)
+                }
             }
         }
     }
@@ -227,7 +268,10 @@ impl System {
     /// No component is accepted any more.
     pub fn seal(&self) {
         let changes = self.registry.lock().seal(timer::now_us());
-        let mine = changes.iter().filter(|change| self.given(change.master).is_some()).count();
+        let mine = changes
+            .iter()
+            .filter(|change| self.given(change.master).is_some())
+            .count();
         match mine {
             0 => log::info!(target: "component", "loading is sealed"),
             _ => log::warn!(target: "component", "loading is sealed; {mine} devices never got a driver"),
@@ -288,7 +332,11 @@ impl System {
         let registry = self.registry.lock();
         // Lost events name no stream: they are nobody's fault, least of all that of the owner of stream 0.
         let is_named = record.kind != FaultKind::OVERFLOW;
-        let master = if is_named { registry.owner_of(smmu, record.stream) } else { None };
+        let master = if is_named {
+            registry.owner_of(smmu, record.stream)
+        } else {
+            None
+        };
         let owner = master.and_then(|id| registry.master(id));
         let assignment = owner.and_then(|master| master.assignment);
         let who = match (assignment, owner) {
@@ -309,7 +357,11 @@ impl System {
         let (line, action) = self.faults.lock().record(&fault, policy, now_us);
         let what = describe(&fault);
         if let Some(line) = line {
-            let unsaid = if line.unsaid > 0 { format!("; {} earlier events without a line", line.unsaid) } else { String::new() };
+            let unsaid = if line.unsaid > 0 {
+                format!("; {} earlier events without a line", line.unsaid)
+            } else {
+                String::new()
+            };
             log::warn!(target: "fault", "{who}, stream {:#x}: {what} ({} events{unsaid})", record.stream, line.events);
         }
         match action {
@@ -322,8 +374,12 @@ impl System {
     fn quarantine(&self, id: MasterId, what: String) {
         let change = self.registry.lock().quarantined(id, what, timer::now_us());
         if change.is_some() {
-            let streams =
-                self.registry.lock().master(id).map(|master| master.streams.clone()).unwrap_or_default();
+            let streams = self
+                .registry
+                .lock()
+                .master(id)
+                .map(|master| master.streams.clone())
+                .unwrap_or_default();
             streams.into_iter().for_each(|stream| self.block(stream));
         }
         self.report(change.as_slice());
@@ -333,7 +389,10 @@ impl System {
     pub fn report(&self, changes: &[Change]) {
         let registry = self.registry.lock();
         for change in changes {
-            let Some(master) = registry.master(change.master).filter(|master| master.assignment.is_some()) else {
+            let Some(master) = registry
+                .master(change.master)
+                .filter(|master| master.assignment.is_some())
+            else {
                 continue;
             };
             let state = match change.to {
@@ -370,14 +429,22 @@ impl Invalidate for Walkers<'_> {
             return Ok(());
         }
         for (index, unit) in self.0.units.iter().enumerate() {
-            let range = IpaRange { ipa, size, vmid, reserved: [0; 6] };
+            let range = IpaRange {
+                ipa,
+                size,
+                vmid,
+                reserved: [0; 6],
+            };
             if let Some(Err(error)) = self.0.drivers.invalidate(SmmuId(index), &range) {
                 self.0.driver_down(SmmuId(index), &error);
             }
             // A shut SMMU translates nothing, so what it still caches cannot be used. One that could not be shut, now or
             // after an earlier failure, may use it.
             if unit.is_open() && unit.shut_again().is_err() {
-                return Err(InvalidateError { walker: Walker::Smmu(u16::try_from(index).unwrap_or(u16::MAX)), status: u32::MAX });
+                return Err(InvalidateError {
+                    walker: Walker::Smmu(u16::try_from(index).unwrap_or(u16::MAX)),
+                    status: u32::MAX,
+                });
             }
         }
         Ok(())

@@ -1,8 +1,8 @@
 //! SMMU drivers: components out of the bundle, which SMMU each of them drives, and what happens when one fails.
 
-use super::smmus::Unit;
 use crate::arch::timer;
 use crate::component::{CallError, LoadFailure, LoadedComponent};
+use crate::smmus::Unit;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -73,7 +73,11 @@ pub fn candidates<'b>(bundle: &Bundle<'b>) -> Vec<Candidate<'b>> {
     let candidate = |member: bundle::Member<'b>| {
         let name = member.name.strip_prefix(FOLDER)?.strip_suffix(COMPONENT_END)?;
         let signature = bundle.find(&format!("{FOLDER}{name}{SIGNATURE_END}"));
-        Some(Candidate { name, file: member.data, signature })
+        Some(Candidate {
+            name,
+            file: member.data,
+            signature,
+        })
     };
     bundle.members().filter_map(candidate).collect()
 }
@@ -87,17 +91,23 @@ impl Candidate<'_> {
     /// Verifies, maps and starts it, if it drives one of `wanted`.
     pub fn load(&self, wanted: &[&str]) -> Result<LoadedComponent, String> {
         let signature = self.signature.ok_or_else(|| {
-            format!("it is not signed: the bundle has no {FOLDER}{}{SIGNATURE_END}", self.name)
+            format!(
+                "it is not signed: the bundle has no {FOLDER}{}{SIGNATURE_END}",
+                self.name
+            )
         })?;
         let key = trusted_key().map_err(|error| error.to_string())?;
-        LoadedComponent::load(self.file, signature, &key, wanted).map_err(|error: LoadFailure| error.to_string())
+        LoadedComponent::load(self.file, signature, &key, wanted)
+            .map_err(|error: LoadFailure| error.to_string())
     }
 }
 
 impl Drivers {
     /// No driver yet, for `count` SMMUs.
     pub fn new(count: usize) -> Drivers {
-        Drivers { slots: (0..count).map(|_| Mutex::new(None)).collect() }
+        Drivers {
+            slots: (0..count).map(|_| Mutex::new(None)).collect(),
+        }
     }
 
     /// Whether an SMMU has a driver.
@@ -113,25 +123,47 @@ impl Drivers {
         max_stream: u32,
         component: &Arc<LoadedComponent>,
     ) -> Result<String, DriverError> {
-        let failed = |error| DriverError { operation: "probe", error };
+        let failed = |error| DriverError {
+            operation: "probe",
+            error,
+        };
         let report = component.probe(&unit.info(max_stream)).map_err(failed)?;
         if let Some(slot) = self.slots.get(smmu.0) {
-            *slot.lock() = Some(Driver { component: component.clone(), instance: report.instance });
+            *slot.lock() = Some(Driver {
+                component: component.clone(),
+                instance: report.instance,
+            });
         }
         let has = |bit| report.features & bit != 0;
         Ok(format!(
             "{} stream table, {}-bit IDs, {}{} walks, {}-bit VMIDs",
-            if has(features::FEATURE_TWO_LEVEL) { "2-level" } else { "linear" },
+            if has(features::FEATURE_TWO_LEVEL) {
+                "2-level"
+            } else {
+                "linear"
+            },
             report.stream_bits,
-            if has(features::FEATURE_RANGE_INVALIDATION) { "range invalidation, " } else { "" },
-            if has(features::FEATURE_COHERENT) { "coherent" } else { "non-coherent" },
+            if has(features::FEATURE_RANGE_INVALIDATION) {
+                "range invalidation, "
+            } else {
+                ""
+            },
+            if has(features::FEATURE_COHERENT) {
+                "coherent"
+            } else {
+                "non-coherent"
+            },
             report.vmid_bits,
         ))
     }
 
     /// An SMMU whose driver's component died.
     pub fn dead(&self) -> Option<SmmuId> {
-        let is_dead = |slot: &Mutex<Option<Driver>>| slot.lock().as_ref().is_some_and(|driver| driver.component.is_dead());
+        let is_dead = |slot: &Mutex<Option<Driver>>| {
+            slot.lock()
+                .as_ref()
+                .is_some_and(|driver| driver.component.is_dead())
+        };
         self.slots.iter().position(is_dead).map(SmmuId)
     }
 
@@ -158,17 +190,23 @@ impl Drivers {
 
     /// Makes a stream translate through a domain.
     pub fn attach(&self, smmu: SmmuId, stream: &Stream, domain: &Domain) -> Option<Result<(), DriverError>> {
-        self.call(smmu, "attach", |component, instance| component.attach(instance, stream, domain))
+        self.call(smmu, "attach", |component, instance| {
+            component.attach(instance, stream, domain)
+        })
     }
 
     /// Makes a stream abort.
     pub fn detach(&self, smmu: SmmuId, stream: &Stream) -> Option<Result<(), DriverError>> {
-        self.call(smmu, "detach", |component, instance| component.detach(instance, stream))
+        self.call(smmu, "detach", |component, instance| {
+            component.detach(instance, stream)
+        })
     }
 
     /// Forgets cached translations.
     pub fn invalidate(&self, smmu: SmmuId, range: &IpaRange) -> Option<Result<(), DriverError>> {
-        self.call(smmu, "invalidate", |component, instance| component.invalidate(instance, range))
+        self.call(smmu, "invalidate", |component, instance| {
+            component.invalidate(instance, range)
+        })
     }
 
     /// Makes an SMMU abort everything, disables it, and lets its driver go.
@@ -176,11 +214,12 @@ impl Drivers {
         let driver = self.slots.get(smmu.0)?.lock().take()?;
         let quiesced = driver.component.quiesce(driver.instance);
         let failed = |operation| move |error| DriverError { operation, error };
-        Some(
-            quiesced
-                .map_err(failed("quiesce"))
-                .and_then(|()| driver.component.release(driver.instance).map_err(failed("release"))),
-        )
+        Some(quiesced.map_err(failed("quiesce")).and_then(|()| {
+            driver
+                .component
+                .release(driver.instance)
+                .map_err(failed("release"))
+        }))
     }
 
     /// Handles an interrupt: the faults it brought, and whether there is more to do.
@@ -192,7 +231,10 @@ impl Drivers {
         self.call(smmu, "interrupt", |component, instance| {
             let more = component.interrupt(instance, line)?;
             let mine = |(of, fault): (Instance, FaultRecord)| (of == instance).then_some(fault);
-            Ok((component.take_faults().into_iter().filter_map(mine).collect(), more))
+            Ok((
+                component.take_faults().into_iter().filter_map(mine).collect(),
+                more,
+            ))
         })
     }
 }

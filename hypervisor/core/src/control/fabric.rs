@@ -35,14 +35,22 @@ enum BridgeError {
 /// Walks every generic host bridge of the tree: bus mastering and interrupts off, addresses assigned.
 pub fn discover(tree: &Tree) -> Vec<HostBridge> {
     let mut bridges = Vec::new();
-    for node in tree.compatible(&["pci-host-ecam-generic"]).filter(|node| node.is_enabled()) {
+    for node in tree
+        .compatible(&["pci-host-ecam-generic"])
+        .filter(|node| node.is_enabled())
+    {
         match HostBridge::open(tree, node.id(), bridges.len()) {
             Ok(bridge) => bridges.push(bridge),
             Err(error) => log::error!(target: "pci", "{}: not used: {error}", node.path()),
         }
     }
     for bridge in &bridges {
-        let mastering = bridge.fabric.functions.iter().filter(|function| function.found_mastering).count();
+        let mastering = bridge
+            .fabric
+            .functions
+            .iter()
+            .filter(|function| function.found_mastering)
+            .count();
         log::info!(target: "pci", "{}: {} functions, bus mastering off ({mastering} had it on)",
             tree.path(bridge.node), bridge.fabric.functions.len());
     }
@@ -54,7 +62,9 @@ impl HostBridge {
         let host = tree.node(node);
         let (first, last) = host.pci_bus_range()?;
         let ecam = host.reg(0)?;
-        let segment = host.u32("linux,pci-domain")?.and_then(|domain| u16::try_from(domain).ok());
+        let segment = host
+            .u32("linux,pci-domain")?
+            .and_then(|domain| u16::try_from(domain).ok());
         let windows = host.pci_windows()?.iter().filter_map(window).collect();
         let config = Ecam::new(mmu::map_device(ecam.address(), ecam.size())?, first);
         let mut fabric = enumerate(&config, BusRange { first, last });
@@ -68,7 +78,10 @@ impl HostBridge {
         #[cfg(feature = "sabotage-keep-bus-mastering")]
         {
             log::warn!(target: "pci", "SABOTAGE: this test build leaves bus mastering as firmware set it");
-            let mastering = fabric.functions.iter().filter(|function| function.found_mastering);
+            let mastering = fabric
+                .functions
+                .iter()
+                .filter(|function| function.found_mastering);
             mastering.for_each(|function| fabric.set_bus_master(&bridge.config, function.bdf, true));
         }
         let assigned = assign(&bridge.config, &mut fabric, &bridge.windows);
@@ -100,20 +113,33 @@ impl HostBridge {
     pub fn memory_bars(&self, function: &Function) -> Vec<(u64, u64)> {
         let cpu = |bar: &pci::Bar| {
             let mut windows = self.windows.iter().filter(|window| window.space != Space::Io);
-            windows.find_map(|window| window.to_cpu(bar.address, bar.size)).map(|cpu| (cpu, bar.size))
+            windows
+                .find_map(|window| window.to_cpu(bar.address, bar.size))
+                .map(|cpu| (cpu, bar.size))
         };
-        function.bars.iter().filter(|bar| bar.space != Space::Io && bar.address != 0).filter_map(cpu).collect()
+        function
+            .bars
+            .iter()
+            .filter(|bar| bar.space != Space::Io && bar.address != 0)
+            .filter_map(cpu)
+            .collect()
     }
 
     /// Where the function's INTx goes, if it has a pin and the tree says where that goes.
     pub fn interrupt(&self, tree: &Tree, bdf: Bdf) -> Result<Option<GicInterrupt>, String> {
-        let Some((device, pin)) = self.fabric.pin_at_root(bdf) else { return Ok(None) };
+        let Some((device, pin)) = self.fabric.pin_at_root(bdf) else {
+            return Ok(None);
+        };
         let host = tree.node(self.node);
         let root_bus = self.fabric.roots.first().copied().unwrap_or_default();
-        let interrupt =
-            host.pci_gic_interrupt(root_bus, device, 0, pin as u8).map_err(|error| error.to_string())?;
+        let interrupt = host
+            .pci_gic_interrupt(root_bus, device, 0, pin as u8)
+            .map_err(|error| error.to_string())?;
         if !gic::is_shared(interrupt.intid) {
-            return Err(format!("interrupt-map leads to {}, which each CPU has for itself", interrupt.intid));
+            return Err(format!(
+                "interrupt-map leads to {}, which each CPU has for itself",
+                interrupt.intid
+            ));
         }
         Ok(Some(interrupt))
     }
@@ -125,5 +151,10 @@ fn window(window: &devicetree::PciWindow) -> Option<Window> {
         PciSpace::Memory32 => Space::Memory32,
         PciSpace::Memory64 => Space::Memory64,
     };
-    Some(Window { space, pci: window.bus_address, cpu: window.cpu.address(), size: window.cpu.size() })
+    Some(Window {
+        space,
+        pci: window.bus_address,
+        cpu: window.cpu.address(),
+        size: window.cpu.size(),
+    })
 }

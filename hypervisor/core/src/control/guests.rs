@@ -2,8 +2,8 @@
 
 use super::System;
 use super::fabric::HostBridge;
-use super::smmus::Unit;
 use crate::arch::{cpu, mmu, timer};
+use crate::smmus::Unit;
 use crate::vm::{self, Guest, PassedFunction, Spec};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -48,7 +48,9 @@ pub fn register(
     }
     let mut given = Vec::new();
     for master in graph.masters() {
-        let position = wishes.iter().position(|(_, _, device)| is_that(&device.name, &master.identity));
+        let position = wishes
+            .iter()
+            .position(|(_, _, device)| is_that(&device.name, &master.identity));
         let wish = position.map(|position| wishes.remove(position));
         let mut coverage = match &master.coverage {
             topology::Coverage::Covered => Coverage::Covered,
@@ -64,14 +66,27 @@ pub fn register(
             MasterSpec {
                 name: master.identity.to_string(),
                 streams: streams
-                    .map(|s| (SmmuId(s.smmu.0), driver_abi::Stream { id: s.id, mask: s.mask }))
+                    .map(|s| {
+                        (
+                            SmmuId(s.smmu.0),
+                            driver_abi::Stream {
+                                id: s.id,
+                                mask: s.mask,
+                            },
+                        )
+                    })
                     .collect(),
                 coverage,
                 assignment: wish.map(|(guest, _, device)| assignment(guest, device)),
             },
             now_us,
         );
-        given.extend(wish.map(|(guest, _, device)| Given { master: id, guest, wait: device.wait, place }));
+        given.extend(wish.map(|(guest, _, device)| Given {
+            master: id,
+            guest,
+            wait: device.wait,
+            place,
+        }));
     }
     let groups: Vec<Vec<MasterId>> = graph
         .groups()
@@ -93,7 +108,12 @@ pub fn register(
             assignment: Some(assignment(guest, device)),
         };
         let master = registry.add_master(spec, now_us);
-        given.push(Given { master, guest, wait: device.wait, place: None });
+        given.push(Given {
+            master,
+            guest,
+            wait: device.wait,
+            place: None,
+        });
     }
     (registry, given)
 }
@@ -116,21 +136,38 @@ fn narrow(coverage: Coverage, guest: &partition::Guest, device: &Device, is_pci:
 }
 
 fn assignment(guest: GuestId, device: &Device) -> Assignment {
-    Assignment { guest, wait: device.wait, dma: device.dma, on_fault: device.on_fault }
+    Assignment {
+        guest,
+        wait: device.wait,
+        dma: device.dma,
+        on_fault: device.on_fault,
+    }
 }
 
 fn is_that(name: &DeviceName, identity: &Identity) -> bool {
     match (name, identity) {
-        (DeviceName::Pci(name), Identity::Pci { segment, requester_id, .. }) => {
-            name.segment == *segment && name.requester_id() == *requester_id
-        }
+        (
+            DeviceName::Pci(name),
+            Identity::Pci {
+                segment,
+                requester_id,
+                ..
+            },
+        ) => name.segment == *segment && name.requester_id() == *requester_id,
         (DeviceName::Path(name), Identity::Platform { path, .. }) => name == path,
         _ => false,
     }
 }
 
 fn place(identity: &Identity, bridges: &[HostBridge]) -> Option<(usize, Bdf)> {
-    let Identity::Pci { host_bridge, requester_id, .. } = identity else { return None };
+    let Identity::Pci {
+        host_bridge,
+        requester_id,
+        ..
+    } = identity
+    else {
+        return None;
+    };
     let bridge = bridges.iter().position(|bridge| bridge.node == *host_bridge)?;
     Some((bridge, Bdf::from_requester_id(*requester_id)))
 }
@@ -155,13 +192,15 @@ impl System {
         guests
             .iter()
             .enumerate()
-            .map(|(index, guest)| match self.build_guest(GuestId(index), guest, &geometry) {
-                Ok(guest) => Some(guest),
-                Err(error) => {
-                    log::error!(target: "guest", "{}: not built: {error}", guest.name);
-                    None
-                }
-            })
+            .map(
+                |(index, guest)| match self.build_guest(GuestId(index), guest, &geometry) {
+                    Ok(guest) => Some(guest),
+                    Err(error) => {
+                        log::error!(target: "guest", "{}: not built: {error}", guest.name);
+                        None
+                    }
+                },
+            )
             .collect()
     }
 
@@ -175,12 +214,21 @@ impl System {
             .bundle
             .and_then(|bundle| bundle.find(&guest.image))
             .ok_or_else(|| format!("the bundle has no {}", guest.image))?;
-        let places: Vec<_> =
-            self.given.iter().filter(|given| given.guest == id).filter_map(|given| given.place).collect();
-        let functions: Vec<_> =
-            places.iter().map(|(bridge, bdf)| self.passed(*bridge, *bdf)).collect::<Result<_, _>>()?;
+        let places: Vec<_> = self
+            .given
+            .iter()
+            .filter(|given| given.guest == id)
+            .filter_map(|given| given.place)
+            .collect();
+        let functions: Vec<_> = places
+            .iter()
+            .map(|(bridge, bdf)| self.passed(*bridge, *bdf))
+            .collect::<Result<_, _>>()?;
         let windows = places.first().and_then(|(bridge, _)| self.bridges.get(*bridge));
-        if places.iter().any(|(bridge, _)| places.first().is_some_and(|(first, _)| first != bridge)) {
+        if places
+            .iter()
+            .any(|(bridge, _)| places.first().is_some_and(|(first, _)| first != bridge))
+        {
             return Err("its PCI functions sit behind different host bridges".to_string());
         }
         let spec = Spec {
@@ -202,7 +250,9 @@ impl System {
         let bars = bridge.memory_bars(function);
         // The host bridge's windows come from the tree: a guest must not get an SMMU or the interrupt controller as a BAR.
         if let Some((address, size)) = bars.iter().find(|(address, size)| mmu::is_ours(*address, *size)) {
-            return Err(format!("{bdf}: its BAR of {size:#x} bytes at {address:#x} lies on memory or on the core's devices"));
+            return Err(format!(
+                "{bdf}: its BAR of {size:#x} bytes at {address:#x} lies on memory or on the core's devices"
+            ));
         }
         Ok(PassedFunction {
             function,
@@ -219,11 +269,15 @@ impl System {
     pub fn announce_devices(&self) {
         let registry = self.registry.lock();
         for given in &self.given {
-            let Some(master) = registry.master(given.master) else { continue };
+            let Some(master) = registry.master(given.master) else {
+                continue;
+            };
             let kind = given
                 .place
                 .and_then(|(bridge, bdf)| self.bridges.get(bridge)?.fabric.get(bdf))
-                .map_or_else(String::new, |found| format!(" ({:04x}:{:04x})", found.vendor, found.device));
+                .map_or_else(String::new, |found| {
+                    format!(" ({:04x}:{:04x})", found.vendor, found.device)
+                });
             let reason = master.reason().map_or_else(String::new, ToString::to_string);
             log::info!(target: "device", "{}{kind} for {}: {}: {reason}", master.name,
                 registry.guest_name(given.guest), master.state().word());
@@ -294,18 +348,32 @@ impl System {
         let is_that = |given: &&super::guests::Given| {
             given.guest == guest && given.place.is_some_and(|(_, bdf)| bdf == action.physical)
         };
-        let Some(given) = self.given.iter().find(is_that) else { return };
-        let Some(bridge) = given.place.and_then(|(bridge, _)| self.bridges.get(bridge)) else { return };
-        bridge.fabric.set_bus_master(&bridge.config, action.physical, action.bus_master);
-        bridge.fabric.set_intx(&bridge.config, action.physical, action.intx);
+        let Some(given) = self.given.iter().find(is_that) else {
+            return;
+        };
+        let Some(bridge) = given.place.and_then(|(bridge, _)| self.bridges.get(bridge)) else {
+            return;
+        };
+        bridge
+            .fabric
+            .set_bus_master(&bridge.config, action.physical, action.bus_master);
+        bridge
+            .fabric
+            .set_intx(&bridge.config, action.physical, action.intx);
     }
 
     /// What a guest that was not started waits for.
     fn awaits(&self, guest: GuestId) -> Awaits {
         let registry = self.registry.lock();
         let mut awaits = Awaits::Nothing;
-        for given in self.given.iter().filter(|given| given.guest == guest && given.wait == Wait::Guest) {
-            let Some(master) = registry.master(given.master) else { continue };
+        for given in self
+            .given
+            .iter()
+            .filter(|given| given.guest == guest && given.wait == Wait::Guest)
+        {
+            let Some(master) = registry.master(given.master) else {
+                continue;
+            };
             match master.state() {
                 State::Live(_) | State::Uncovered => {}
                 State::Refused | State::Faulted(_) => return Awaits::Never(master.name.clone()),
@@ -370,7 +438,10 @@ impl System {
             let id = GuestId(index);
             if self.is_over(id) && !self.ended.lock().contains(&id) {
                 self.ended.lock().push(id);
-                self.given.iter().filter(|given| given.guest == id).for_each(|given| self.release(given.master));
+                self.given
+                    .iter()
+                    .filter(|given| given.guest == id)
+                    .for_each(|given| self.release(given.master));
             }
         }
     }
@@ -387,7 +458,8 @@ impl System {
 
     /// Whether a guest was built and has stopped.
     pub fn has_stopped(&self, id: GuestId) -> bool {
-        self.guest(id).is_some_and(|guest| matches!(guest.state(), vm::State::Stopped(_)))
+        self.guest(id)
+            .is_some_and(|guest| matches!(guest.state(), vm::State::Stopped(_)))
     }
 }
 

@@ -8,15 +8,15 @@ mod binding;
 mod drivers;
 mod fabric;
 mod guests;
-mod smmus;
 mod summary;
 
 pub use binding::Walkers;
-pub use smmus::{Unit, shut_all};
+
 pub use summary::Fingerprint;
 
 use crate::arch::{cpu, gic, percpu, timer};
 use crate::boot::Machine;
+use crate::smmus::Unit;
 use crate::vm::{self, Guest};
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
@@ -79,13 +79,21 @@ pub fn run(machine: Machine, fingerprint: Fingerprint) -> ! {
 
 impl System {
     fn build(machine: Machine, fingerprint: Fingerprint) -> Result<System, String> {
-        let Machine { tree, bundle, smmus: units } = machine;
+        let Machine {
+            tree,
+            bundle,
+            smmus: units,
+        } = machine;
         let bridges = fabric::discover(&tree);
         let functions: Vec<_> = bridges.iter().flat_map(HostBridge::masters).collect();
         let mut graph = Graph::build(&tree, &functions);
         for (index, unit) in units.iter().enumerate() {
             if let Ok(report) = &unit.gate {
-                graph.limit_stream_bits(&tree, topology::SmmuIndex(index), report.features.stream_bits.into());
+                graph.limit_stream_bits(
+                    &tree,
+                    topology::SmmuIndex(index),
+                    report.features.stream_bits.into(),
+                );
             }
         }
         for diagnostic in graph.diagnostics() {
@@ -95,9 +103,12 @@ impl System {
             .ok_or("there is no bundle: pass it as initrd (`cargo xtask run` does)")
             .map_err(ToString::to_string)
             .and_then(|bytes| Bundle::new(bytes).map_err(|error| error.to_string()))?;
-        let blob = bundle
-            .find(partition::MEMBER_NAME)
-            .ok_or_else(|| alloc::format!("the bundle has no {}: it says which guests to run", partition::MEMBER_NAME))?;
+        let blob = bundle.find(partition::MEMBER_NAME).ok_or_else(|| {
+            alloc::format!(
+                "the bundle has no {}: it says which guests to run",
+                partition::MEMBER_NAME
+            )
+        })?;
         let Partition { loading, guests, .. } = Partition::parse(blob).map_err(|error| error.to_string())?;
 
         for unit in &units {
@@ -111,7 +122,11 @@ impl System {
         let (registry, given) = guests::register(&tree, &units, &graph, &bridges, &guests);
         let mut system = System {
             bundle: Some(bundle),
-            max_streams: graph.smmus().iter().map(|smmu| smmu.max_stream.unwrap_or(0)).collect(),
+            max_streams: graph
+                .smmus()
+                .iter()
+                .map(|smmu| smmu.max_stream.unwrap_or(0))
+                .collect(),
             drivers: Drivers::new(units.len()),
             bridges,
             registry: Mutex::new(registry),
@@ -162,7 +177,11 @@ impl System {
         if self.everyone_stopped() {
             self.finish();
         }
-        let next_us = if more { Some(0) } else { self.schedule.lock().next_us(timer::now_us()) };
+        let next_us = if more {
+            Some(0)
+        } else {
+            self.schedule.lock().next_us(timer::now_us())
+        };
         match next_us {
             Some(us) => timer::arm(us.max(1)),
             None => timer::disarm(),
@@ -182,8 +201,14 @@ impl System {
 
 impl vm::Core for System {
     fn peers_running(&self, guest: usize) -> u64 {
-        let others = self.guests.iter().enumerate().filter(|(index, _)| *index != guest);
-        others.filter(|(_, other)| other.is_some_and(Guest::is_running)).count() as u64
+        let others = self
+            .guests
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| *index != guest);
+        others
+            .filter(|(_, other)| other.is_some_and(Guest::is_running))
+            .count() as u64
     }
 
     fn set_switches(&self, guest: usize, action: vdev::ecam::Action) {

@@ -40,18 +40,24 @@ impl System {
         let registry = self.registry.lock();
         let faults = self.faults.lock();
         for given in &self.given {
-            let Some(why) = registry.why(given.master) else { continue };
-            let name = registry.master(given.master).map_or("?", |master| master.name.as_str());
+            let Some(why) = registry.why(given.master) else {
+                continue;
+            };
+            let name = registry
+                .master(given.master)
+                .map_or("?", |master| master.name.as_str());
             log::info!(target: "why", "{name}: {why}; {} fault events", faults.total(Some(given.master)));
         }
         let open = registry.ids().filter(|id| {
-            registry.master(*id).is_some_and(|master| {
-                master.state() == State::Uncovered && master.assignment.is_some()
-            })
+            registry
+                .master(*id)
+                .is_some_and(|master| master.state() == State::Uncovered && master.assignment.is_some())
         });
         match open.count() {
             0 => log::info!(target: "run", "every device of a guest was isolated or blocked"),
-            count => log::warn!(target: "run", "{count} devices were NOT ISOLATED: their guests could reach all memory"),
+            count => {
+                log::warn!(target: "run", "{count} devices were NOT ISOLATED: their guests could reach all memory")
+            }
         }
         let ((heap, heap_size), (pool, pool_size)) = (memory::heap_usage(), memory::pool_usage());
         log::info!(target: "memory", "the core uses {} of {} KiB heap, {} of {} KiB frames",

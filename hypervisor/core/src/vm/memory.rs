@@ -66,11 +66,7 @@ impl Memory {
     pub fn new(geometry: Geometry, vmid: u16, banks: Vec<Bank>) -> Result<Memory, MemoryError> {
         let mut tables = FrameTables::new();
         let space = AddressSpace::new(&mut tables, geometry, vmid)?;
-        let mut memory = Memory {
-            tables,
-            space,
-            banks,
-        };
+        let mut memory = Memory { tables, space, banks };
         for bank in &memory.banks {
             memory
                 .space

@@ -75,13 +75,18 @@ impl Unit {
             return Err(format!("the core has no gate for {}", smmu.kind.name));
         }
         let [frame] = self.frames.as_slice() else {
-            return Err(format!("it has {} register frames that can be read, an SMMUv3 has one", self.frames.len()));
+            return Err(format!(
+                "it has {} register frames that can be read, an SMMUv3 has one",
+                self.frames.len()
+            ));
         };
         let registers = mmu::map_device(frame.address(), frame.size()).map_err(|error| error.to_string())?;
         let report = gate(&registers)?;
         self.registers = Some(registers);
         if !(report.features.stage2 && report.features.aarch64_tables && report.features.little_endian) {
-            return Err("it cannot translate stage 2 with AArch64 tables; it is shut and stays shut".to_string());
+            return Err(
+                "it cannot translate stage 2 with AArch64 tables; it is shut and stays shut".to_string(),
+            );
         }
         Ok(report)
     }
@@ -102,7 +107,11 @@ impl Unit {
     /// What its table walker can do, for the geometry of stage 2; nothing if the SMMU cannot be used.
     pub fn walker_limits(&self) -> Option<WalkerLimits<'_>> {
         let features = self.gate.as_ref().ok()?.features;
-        Some(WalkerLimits::smmu(&self.path, features.output_bits, features.granule_4k))
+        Some(WalkerLimits::smmu(
+            &self.path,
+            features.output_bits,
+            features.granule_4k,
+        ))
     }
 
     /// What a driver is told of it; `max_stream` is the highest stream ID that any master emits here.
@@ -130,7 +139,9 @@ impl Unit {
 
     /// Keeps its interrupts away again.
     pub fn disable_interrupts(&self) -> Result<(), gic::GicError> {
-        self.interrupts.iter().try_for_each(|(interrupt, _)| gic::disable(interrupt.intid))
+        self.interrupts
+            .iter()
+            .try_for_each(|(interrupt, _)| gic::disable(interrupt.intid))
     }
 
     fn announce(&self) {
@@ -138,14 +149,14 @@ impl Unit {
             Ok(report) => {
                 let features = &report.features;
                 log::info!(target: "smmu",
-                    "{}: SMMUv{}.{}, stage 2, {}-bit addresses, {}-bit stream IDs, no driver: {} (firmware left it {})",
-                    self.path, features.major, features.minor, features.output_bits, features.stream_bits,
-                    if self.registers.as_ref().is_some_and(is_shut) { "gate shut" } else { "GATE NOT SHUT" },
-                    match report.found {
-                        Found::Open => "open",
-                        Found::Shut => "shut",
-                        Found::Translating => "translating",
-                    });
+                "{}: SMMUv{}.{}, stage 2, {}-bit addresses, {}-bit stream IDs, no driver: {} (firmware left it {})",
+                self.path, features.major, features.minor, features.output_bits, features.stream_bits,
+                if self.registers.as_ref().is_some_and(is_shut) { "gate shut" } else { "GATE NOT SHUT" },
+                match report.found {
+                    Found::Open => "open",
+                    Found::Shut => "shut",
+                    Found::Translating => "translating",
+                });
             }
             Err(why) => log::error!(target: "smmu", "{}: unusable: {why}", self.path),
         }
@@ -162,7 +173,10 @@ fn gate(registers: &Region) -> Result<V3Report, String> {
 #[cfg(feature = "sabotage-skip-gate")]
 fn gate(registers: &Region) -> Result<V3Report, String> {
     log::warn!(target: "smmu", "SABOTAGE: this test build skips the gate; devices can reach all memory");
-    Ok(V3Report { features: smmu_gate::Features::read(registers), found: Found::Open })
+    Ok(V3Report {
+        features: smmu_gate::Features::read(registers),
+        found: Found::Open,
+    })
 }
 
 /// What a line means to a driver; those that no driver of ours listens to are left off.
