@@ -47,7 +47,10 @@ pub struct Reg<'b, B: Bus + ?Sized, T, R, const OFFSET: usize> {
 impl<'b, B: Bus + ?Sized, T, R, const OFFSET: usize> Reg<'b, B, T, R, OFFSET> {
     /// The register at `OFFSET` of `bus`.
     pub fn at(bus: &'b B) -> Self {
-        Reg { bus, shape: PhantomData }
+        Reg {
+            bus,
+            shape: PhantomData,
+        }
     }
 }
 

@@ -34,7 +34,11 @@ pub fn wait_until(
         }
         let waited_us = clock.now_us().saturating_sub(start);
         if waited_us >= timeout_us {
-            return if done() { Ok(()) } else { Err(Timeout { waited_us }) };
+            return if done() {
+                Ok(())
+            } else {
+                Err(Timeout { waited_us })
+            };
         }
         core::hint::spin_loop();
     }
@@ -66,7 +70,10 @@ mod tests {
 
     #[test]
     fn a_wait_ends_without_the_condition() {
-        assert_eq!(wait_until(&Ticks(Cell::new(0)), 10, || false), Err(Timeout { waited_us: 10 }));
+        assert_eq!(
+            wait_until(&Ticks(Cell::new(0)), 10, || false),
+            Err(Timeout { waited_us: 10 })
+        );
     }
 
     #[test]

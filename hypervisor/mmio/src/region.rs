@@ -1,5 +1,8 @@
 //! A mapped window of device registers: the one place where an address becomes an access.
-#![expect(unsafe_code, reason = "volatile access to a device window is what this file is for")]
+#![expect(
+    unsafe_code,
+    reason = "volatile access to a device window is what this file is for"
+)]
 
 use crate::Bus;
 

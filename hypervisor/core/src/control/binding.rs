@@ -136,7 +136,11 @@ impl System {
                 let mut registry = self.registry.lock();
                 // If its driver was given up over it, it waits already, as the others behind that SMMU do.
                 let is_held = registry.attach_plan(id).is_ok();
-                let change = if is_held { registry.attach_failed(id, error, now_us) } else { None };
+                let change = if is_held {
+                    registry.attach_failed(id, error, now_us)
+                } else {
+                    None
+                };
                 drop(registry);
                 self.report(change.as_slice());
                 self.hide(id);

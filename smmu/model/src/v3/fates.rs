@@ -84,7 +84,13 @@ impl State {
             let checked = self.registers.cr0 & self.registers.cr0ack & cr0::ATSCHK != 0;
             if !checked {
                 let detail = "ATS Translated transactions pass unchecked while ATSCHK is clear";
-                self.violation(Rule::Bypass, "CR0", self.registers.cr0, "IHI 0070 6.3.9.2", detail);
+                self.violation(
+                    Rule::Bypass,
+                    "CR0",
+                    self.registers.cr0,
+                    "IHI 0070 6.3.9.2",
+                    detail,
+                );
             }
         }
         if !self.bypass_forbidden || self.translating() && self.registers.cr0 & cr0::SMMUEN != 0 {
