@@ -105,6 +105,16 @@ fn filling_wants_exactly_the_memory_of_the_plan() {
     );
 }
 
+/// Written out, because signer and verifier would agree on any other message as well.
+#[test]
+fn what_is_signed_says_that_it_is_a_component() {
+    let message = signed_message(b"abc");
+    assert_eq!(&message[..32], b"portcullis component, version 1\0");
+    // SHA-512 of "abc" (FIPS 180-2, C.1).
+    assert_eq!(message[32..40], 0xddaf_35a1_9361_7aba_u64.to_be_bytes());
+    assert_eq!(message[88..], 0x2a9a_c94f_a54c_a49f_u64.to_be_bytes());
+}
+
 #[test]
 fn a_signature_belongs_to_one_key_one_file_and_one_purpose() {
     let signer = SigningKey::from_bytes(&[7; 32]);

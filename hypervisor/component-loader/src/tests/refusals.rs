@@ -214,6 +214,14 @@ fn relocations() {
         "unsuitable ELF: relocation at 0x2010 has type 257, only R_AARCH64_RELATIVE (1027) is accepted",
     );
     check(
+        |file| file.rela[0][1] = 1 << 16 | 1027,
+        "unsuitable ELF: relocation at 0x900 has type 66563, only R_AARCH64_RELATIVE (1027) is accepted",
+    );
+    check(
+        |file| file.rela[0][1] = 3 << 32 | 1027,
+        "unsuitable ELF: symbol 3 is undefined",
+    );
+    check(
         |file| file.rela[0][1] = 3 << 32 | 1025,
         "unsuitable ELF: symbol 3 is undefined",
     );
