@@ -10,7 +10,7 @@ pub enum Reason {
     NoDriver(String),
     /// No SMMU lists the master.
     NoSmmu,
-    /// The device tree is at fault; the diagnostic says how.
+    /// What the device tree describes, or the partition file asks for, cannot be; the text says why.
     Graph(String),
     /// An SMMU in its path cannot be shut or driven.
     UnusableSmmu(String),
@@ -41,7 +41,7 @@ impl fmt::Display for Reason {
         match self {
             Reason::NoDriver(smmus) => write!(f, "{smmus} has no driver yet"),
             Reason::NoSmmu => write!(f, "no SMMU describes it; nothing can stop its DMA"),
-            Reason::Graph(text) => write!(f, "the device tree is at fault: {text}"),
+            Reason::Graph(text) => f.write_str(text),
             Reason::UnusableSmmu(text) => write!(f, "its SMMU cannot be used: {text}"),
             Reason::DriverLive(component) => write!(f, "{component} drives its SMMU"),
             Reason::DriverFailed(text) => write!(f, "the driver failed: {text}"),
