@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use partition::Partition;
 
 use crate::build::{self, Artifacts, Member};
 use crate::flags;
@@ -21,7 +22,24 @@ const ALIGN: usize = 4;
 
 /// Packs what a build made with the partition file at `path`.
 pub(crate) fn pack_for(project: &Project, artifacts: &Artifacts, path: &Path) -> Result<Vec<u8>> {
-    pack(&partition_member(project, path)?, &artifacts.members())
+    let partition = partition_member(project, path)?;
+    let images: Vec<&str> = artifacts.guests.iter().map(|guest| guest.name.as_str()).collect();
+    has_images(&partition, &images).with_context(|| path.display().to_string())?;
+    pack(&partition, &artifacts.members())
+}
+
+/// Refuses a compiled partition that names an image which will not be in the bundle.
+fn has_images(partition: &Member, images: &[&str]) -> Result<()> {
+    for guest in Partition::parse(&partition.bytes)?.guests {
+        ensure!(
+            images.contains(&guest.image.as_str()),
+            "guest {}: there is no image {:?}; there are {}",
+            guest.name,
+            guest.image,
+            images.join(" and ")
+        );
+    }
+    Ok(())
 }
 
 /// The compiled partition file at `path`.
@@ -123,6 +141,18 @@ mod tests {
     fn the_same_members_give_the_same_bytes() {
         let pack = || pack(&member(PARTITION, b"dtb"), &[member("a", b"b")]).unwrap();
         assert_eq!(pack(), pack());
+    }
+
+    #[test]
+    fn a_guest_whose_image_is_not_there_is_refused() {
+        let text = include_str!("../../tests/partitions/main.toml");
+        let partition = member(PARTITION, &partition_file::compile(text).unwrap());
+        assert!(has_images(&partition, &["alice.img", "mallory.img"]).is_ok());
+        let error = has_images(&partition, &["alice.img"]).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            r#"guest mallory: there is no image "mallory.img"; there are alice.img"#
+        );
     }
 
     #[test]

@@ -34,7 +34,7 @@ xflags::xflags! {
             optional --never-load
             /// Do not run the control without SMMU beside the main run.
             optional --no-control
-            /// Another partition file; only panics and successful attacks are then looked for.
+            /// Another partition file; only panics, guests that are not built and attacks that succeed are then looked for.
             optional --partition file: PathBuf
             /// Seconds after which QEMU is ended and the run has failed (default: 120).
             optional --timeout seconds: u64
