@@ -3,7 +3,7 @@
 use std::env;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::flags;
 use crate::project::{Project, run_cargo, step};
@@ -13,7 +13,8 @@ impl flags::Ci {
         let project = Project::find()?;
         if has_tool("fmt") {
             step("fmt", "every file is formatted");
-            run_cargo(cargo(&project, &["fmt", "--all", "--check"]), false)?;
+            run_cargo(cargo(&project, &["fmt", "--all", "--check"]), false)
+                .context("cargo fmt --all formats them")?;
         } else {
             step("fmt", "SKIPPED: this toolchain has no rustfmt");
         }

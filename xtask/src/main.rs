@@ -26,7 +26,14 @@ fn main() -> ExitCode {
         println!("{text}");
         return ExitCode::SUCCESS;
     }
-    let flags = flags::Xtask::from_env_or_exit();
+    let flags = match flags::Xtask::from_env() {
+        Ok(flags) => flags,
+        Err(error) if error.is_help() => error.exit(),
+        Err(error) => {
+            eprintln!("\nerror: {error}; cargo xtask --help lists what there is");
+            return ExitCode::from(2);
+        }
+    };
     let outcome = match flags.subcommand {
         flags::XtaskCmd::Setup(cmd) => cmd.run(),
         flags::XtaskCmd::Build(cmd) => cmd.run(),
