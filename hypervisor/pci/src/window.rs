@@ -91,6 +91,7 @@ mod tests {
         assert_eq!(window.to_cpu(0x1800, 0x801), None);
         assert_eq!(window.to_cpu(0xfff, 1), None);
         assert_eq!(window.to_cpu(0x1000, u64::MAX), None);
+        assert_eq!(window.to_cpu(0x1001, u64::MAX), None, "their sum wraps to 0");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Hardware that takes every step and does not do what it was told.
 
 use mmio::{Bus, Clock};
+use smmu_gate::v3::is_shut;
 use smmu_gate::{GateError, shut_v3};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -21,11 +22,12 @@ struct Plain {
 
 impl Bus for Plain {
     fn read32(&self, offset: usize) -> u32 {
-        let register = match offset {
-            CR0ACK => CR0,
-            _ => offset,
-        };
-        self.registers.borrow().get(&register).copied().unwrap_or(0)
+        let registers = self.registers.borrow();
+        let followed = registers.get(&offset).or_else(|| match offset {
+            CR0ACK => registers.get(&CR0),
+            _ => None,
+        });
+        followed.copied().unwrap_or(0)
     }
     fn write32(&self, offset: usize, value: u32) {
         let mut registers = self.registers.borrow_mut();
@@ -71,4 +73,23 @@ fn the_attributes_of_bypass_stay_as_they_were() {
     let bus = plain(u32::MAX);
     shut_v3(&bus, &Now(RefCell::new(0))).unwrap();
     assert_eq!(bus.read32(GBPA), ABORT | 0x1204);
+}
+
+/// Shut is: off, known to be off, told to abort, and known to abort.
+#[test]
+fn only_one_of_all_states_is_shut() {
+    for state in 0..16_u32 {
+        let bit = |number: u32, value: u32| if state >> number & 1 == 1 { value } else { 0 };
+        let (cr0, cr0ack) = (bit(0, 1), bit(1, 1));
+        let gbpa = bit(2, ABORT) | bit(3, UPDATE);
+        let bus = Plain {
+            registers: RefCell::new(BTreeMap::from([(CR0, cr0), (CR0ACK, cr0ack), (GBPA, gbpa)])),
+            gbpa: u32::MAX,
+        };
+        assert_eq!(
+            is_shut(&bus),
+            (cr0, cr0ack, gbpa) == (0, 0, ABORT),
+            "{state:#06b}"
+        );
+    }
 }

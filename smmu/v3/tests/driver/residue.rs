@@ -9,6 +9,7 @@ use std::cell::RefCell;
 const STREAM: u32 = 0x10;
 const PA: u64 = 0x6000_0000;
 const CR0: usize = 0x20;
+const CR1: usize = 0x28;
 const CR2: usize = 0x2c;
 const GERROR: usize = 0x60;
 const GERRORN: usize = 0x64;
@@ -165,6 +166,18 @@ fn a_recovery_leaves_other_errors_to_the_interrupt() {
     driver.invalidate(&ALL).unwrap_err();
     assert_eq!(driver.interrupt(|_| {}).global_errors, SFM_ERR);
     machine.assert_settled();
+}
+
+/// Write-back and inner shareable, or neither: an SMMU that does not snoop must not be told to allocate in caches.
+#[test]
+fn attributes_of_its_own_accesses_follow_coherence() {
+    for (config, expected) in [(Config::qemu10(), 0xd75), (Config::non_coherent(), 0x820)] {
+        let machine = Machine::new(config);
+        let driver = machine.probe(0xffff);
+        assert_eq!(machine.smmu.read32(CR1), expected);
+        driver.release().unwrap();
+        machine.assert_settled();
+    }
 }
 
 /// The CPUs' broadcasts are not for it; where it hears none, the bit that says so is RES0.
