@@ -15,6 +15,7 @@ mod qemu;
 mod run;
 mod scenario;
 mod setup;
+mod symbols;
 mod test;
 mod tidy;
 

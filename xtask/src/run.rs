@@ -15,6 +15,7 @@ use crate::project::{Project, show, step};
 use crate::qemu::{End, Run, Watch};
 use crate::scenario::{self, Boot, Judged};
 use crate::setup::{self, Tools};
+use crate::symbols::Symbols;
 
 /// How long a run may take, unless the command line says otherwise.
 const TIMEOUT_S: u64 = 120;
@@ -142,12 +143,21 @@ impl Runner<'_> {
             }
             println!();
         }
-        let judged = scenario::judge(&story, self.catalogue, command, self.timeout, None, |line| {
-            if live {
-                println!("{line}");
-            }
-            Watch::Continue
-        })?;
+        let symbols = Symbols::of(&self.artifacts.core);
+        let judged = scenario::judge(
+            &story,
+            self.catalogue,
+            command,
+            &symbols,
+            self.timeout,
+            None,
+            |line| {
+                if live {
+                    println!("{line}");
+                }
+                Watch::Continue
+            },
+        )?;
         scenario::write_log(log, &judged.run)?;
         Ok(judged)
     }

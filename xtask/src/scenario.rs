@@ -20,6 +20,7 @@ use crate::project::Project;
 use crate::qemu::{self, End, Run, Watch};
 use crate::run::wrong_end;
 use crate::setup::Tools;
+use crate::symbols::Symbols;
 
 /// How long a machine that stays on is watched after its story was told: for lines that must not come.
 const AFTERGLOW: Duration = Duration::from_secs(2);
@@ -157,21 +158,25 @@ pub(crate) fn judge(
     story: &Story,
     catalogue: &Catalogue,
     command: Command,
+    symbols: &Symbols,
     limit: Duration,
     ends: Option<Ends>,
     mut show: impl FnMut(&str) -> Watch,
 ) -> Result<Judged> {
     let ends = ends.unwrap_or_default();
     let mut watcher = story.watch();
-    let run = qemu::run(command, limit, |line| {
+    let mut run = qemu::run(command, limit, |line| {
         watcher.line(line);
-        let wish = show(line);
+        let wish = show(&symbols.annotate(line));
         if ends == Ends::StaysOn && watcher.is_complete() {
             Watch::StopWithin(AFTERGLOW)
         } else {
             wish
         }
     })?;
+    run.lines
+        .iter_mut()
+        .for_each(|line| *line = symbols.annotate(line));
     let verdict = watcher.finish(catalogue);
     Ok(Judged { run, verdict, ends })
 }
@@ -243,6 +248,7 @@ pub(crate) struct Prepared {
     pub(crate) title: String,
     story: Story,
     command: Command,
+    symbols: Symbols,
     limit: Duration,
     ends: Ends,
 }
@@ -309,6 +315,7 @@ impl Bench<'_> {
             title: scenario.title.clone(),
             story,
             command,
+            symbols: Symbols::of(&core),
             limit: Duration::from_secs(scenario.timeout_s),
             ends: scenario.ends,
         })
@@ -397,13 +404,20 @@ impl Bench<'_> {
             name,
             story,
             command,
+            symbols,
             limit,
             ends,
             ..
         } = prepared;
-        let judged = judge(&story, &self.catalogue, command, limit, Some(ends), |_| {
-            Watch::Continue
-        })?;
+        let judged = judge(
+            &story,
+            &self.catalogue,
+            command,
+            &symbols,
+            limit,
+            Some(ends),
+            |_| Watch::Continue,
+        )?;
         write_log(&log_path(self.project, &name), &judged.run)?;
         Ok(judged)
     }

@@ -65,7 +65,8 @@ impl<'a> Compiler<'a> {
         })
     }
 
-    fn binary(&self, binary: &str) -> Result<Vec<u8>> {
+    /// The ELF file of a binary built last.
+    pub(crate) fn binary(&self, binary: &str) -> Result<Vec<u8>> {
         let path = self
             .project
             .bare_metal_target()

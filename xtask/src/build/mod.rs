@@ -15,6 +15,7 @@ pub(crate) use keys::SigningKey;
 use crate::flags;
 use crate::project::{Project, size, step};
 use crate::setup::{self, Tools};
+use crate::symbols;
 
 /// A guest's image.
 pub(crate) const GUESTS: [&str; 2] = ["alice", "mallory"];
@@ -91,6 +92,7 @@ pub(crate) fn build(project: &Project, tools: &Tools, verbose: bool) -> Result<A
     let core = compiler.image("portcullis")?;
     let core_path = out.join("portcullis.img");
     write_if_changed(&core_path, &core)?;
+    symbols::keep(&core_path, &compiler.binary("portcullis")?)?;
     let guests = GUESTS
         .iter()
         .map(|guest| {
@@ -126,6 +128,7 @@ pub(crate) fn build_core_variant(
         .out()
         .join(format!("portcullis+{}.img", features.join("+")));
     write_if_changed(&path, &compiler.image("portcullis")?)?;
+    symbols::keep(&path, &compiler.binary("portcullis")?)?;
     Ok(path)
 }
 
