@@ -8,6 +8,7 @@ use crate::vm::{self, Guest, PassedFunction, Spec};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 use devicetree::Tree;
 use dma::{Assignment, Coverage, GuestId, MasterId, MasterSpec, Registry, SmmuId, State};
 use partition::{Device, DeviceName, Dma, Wait, When};
@@ -401,6 +402,10 @@ impl System {
 
     /// Starts every guest that waits for nothing any more, and gives up those that wait for what will never come.
     pub fn start_ready_guests(&self) {
+        // Loading at boot binds and gives up devices before their guests may see any.
+        if !self.ready.load(Ordering::Acquire) {
+            return;
+        }
         for (id, guest) in self.waiting() {
             match self.awaits(id) {
                 Awaits::Nothing => {

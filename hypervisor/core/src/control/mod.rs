@@ -22,6 +22,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use bundle::Bundle;
+use core::sync::atomic::{AtomicBool, Ordering};
 use devicetree::Tree;
 use dma::{Due, FaultLog, GuestId, MasterId, Registry, Schedule, SmmuId};
 use driver_abi::{InterruptLine, Stream};
@@ -53,6 +54,8 @@ pub struct System {
     ended: Mutex<Vec<GuestId>>,
     given: Vec<guests::Given>,
     schedule: Mutex<Schedule>,
+    /// Every device is as its guest is to find it, so guests may start.
+    ready: AtomicBool,
     fingerprint: Fingerprint,
 }
 
@@ -99,6 +102,9 @@ impl System {
         for diagnostic in graph.diagnostics() {
             log::warn!(target: "tree", "{diagnostic}");
         }
+        if graph.omitted_diagnostics() > 0 {
+            log::warn!(target: "tree", "and {} more defects", graph.omitted_diagnostics());
+        }
         let bundle = bundle
             .ok_or("there is no bundle: pass it as initrd (`cargo xtask run` does)")
             .map_err(ToString::to_string)
@@ -137,6 +143,7 @@ impl System {
             ended: Mutex::new(Vec::new()),
             given,
             schedule: Mutex::new(Schedule::new(loading)),
+            ready: AtomicBool::new(false),
             fingerprint,
             units,
             tree,
@@ -158,6 +165,7 @@ impl System {
         }
         self.show_initial();
         self.announce_waits();
+        self.ready.store(true, Ordering::Release);
         self.start_ready_guests();
         self.announce_schedule(&loading);
     }
