@@ -82,14 +82,6 @@ impl<'t> Node<'t> {
         self.required("#address-cells")?.u32()
     }
 
-    /// How many cells a size of its children has.
-    ///
-    /// # Errors
-    /// The property is missing.
-    pub fn size_cells(&self) -> Result<u32, ReadError> {
-        self.required("#size-cells")?.u32()
-    }
-
     /// Its `reg` as the CPU sees it, through the `ranges` of every bus above.
     ///
     /// # Errors

@@ -36,13 +36,6 @@ pub struct GicInterrupt {
     pub trigger: Trigger,
 }
 
-impl GicInterrupt {
-    /// Whether each CPU has its own: PPIs and extended PPIs.
-    pub const fn is_private(&self) -> bool {
-        matches!(self.intid, 0..32 | 1056..1120)
-    }
-}
-
 /// A specifier that names no interrupt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum GicError {

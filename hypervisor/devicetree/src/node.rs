@@ -94,11 +94,6 @@ impl<'t> Node<'t> {
         })
     }
 
-    /// All nodes below it.
-    pub fn descendants(&self) -> impl Iterator<Item = Node<'t>> {
-        self.tree.range(self.id.index() + 1, self.data.end as usize)
-    }
-
     /// The child with this name; without unit address, the only child whose name starts so.
     pub fn child(&self, name: &str) -> Option<Node<'t>> {
         if let Some(exact) = self.children().find(|child| child.name() == name) {

@@ -90,14 +90,6 @@ impl<'t> Property<'t> {
         Ok(cells.0.chunks_exact(entry * 4).map(Cells))
     }
 
-    /// The value as numbers of two cells each.
-    ///
-    /// # Errors
-    /// Its length is no multiple of 8.
-    pub fn u64s(&self) -> Result<impl Iterator<Item = u64> + use<'t>, ReadError> {
-        Ok(self.entries(2)?.filter_map(|pair| pair.number(0, 2)))
-    }
-
     /// One text.
     ///
     /// # Errors

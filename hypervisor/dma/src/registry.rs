@@ -358,15 +358,6 @@ impl Registry {
         (0..self.masters.len()).map(MasterId)
     }
 
-    /// All masters given to a guest.
-    pub fn of_guest(&self, guest: GuestId) -> impl Iterator<Item = MasterId> + '_ {
-        self.ids().filter(move |id| {
-            self.master(*id)
-                .and_then(|master| master.assignment)
-                .is_some_and(|given| given.guest == guest)
-        })
-    }
-
     /// The master that emits a stream, for fault reports. Of a group, the first that was given to someone.
     pub fn owner_of(&self, smmu: SmmuId, stream: u32) -> Option<MasterId> {
         let emits = |master: &Master| {

@@ -141,14 +141,6 @@ pub struct Function {
 }
 
 impl Function {
-    /// The requester ID that a root complex most likely sees: the alias that the bridge nearest to the root puts there.
-    pub fn seen_as(&self) -> u16 {
-        self.requester_ids
-            .last()
-            .copied()
-            .unwrap_or(self.bdf.requester_id())
-    }
-
     /// Whether a capability with this ID is present.
     pub fn has(&self, id: u32) -> bool {
         self.capabilities.iter().any(|capability| capability.id == id)
