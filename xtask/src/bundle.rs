@@ -95,7 +95,10 @@ impl flags::Bundle {
         let project = Project::find()?;
         let tools = setup::ready()?;
         let artifacts = build::build(&project, &tools, self.verbose)?;
-        let partition = self.partition.unwrap_or_else(|| PathBuf::from(MAIN_PARTITION));
+        let partition = match self.partition {
+            Some(file) => std::path::absolute(file).context("cannot find the partition file")?,
+            None => PathBuf::from(MAIN_PARTITION),
+        };
         let archive = pack_for(&project, &artifacts, &partition)?;
         let output = self.output.unwrap_or_else(|| project.out().join("bundle.cpio"));
         build::write_if_changed(&output, &archive)?;
