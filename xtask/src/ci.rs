@@ -5,8 +5,27 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::build::{Compiler, SigningKey};
 use crate::flags;
 use crate::project::{Project, run_cargo, step};
+use crate::setup;
+
+/// What builds for the board only.
+const BARE_METAL: [&str; 5] = [
+    "portcullis",
+    "smmu-components",
+    "guests",
+    "stage0",
+    "misbehaving-components",
+];
+/// What test builds of the core break on purpose.
+const SABOTAGES: [&str; 5] = [
+    "sabotage-keep-bus-mastering",
+    "sabotage-overflow-stack",
+    "sabotage-panic",
+    "sabotage-skip-gate",
+    "sabotage-skip-smmu-invalidation",
+];
 
 impl flags::Ci {
     pub(crate) fn run(self) -> Result<()> {
@@ -27,6 +46,7 @@ impl flags::Ci {
         } else {
             step("clippy", "SKIPPED: this toolchain has no clippy");
         }
+        lint_bare_metal(&project)?;
         flags::Tidy {}.run()?;
         if self.no_test {
             return Ok(());
@@ -39,6 +59,26 @@ impl flags::Ci {
         }
         .run()
     }
+}
+
+/// Lints what builds for the board only: with all of the core's features, since tests build it with each of them.
+fn lint_bare_metal(project: &Project) -> Result<()> {
+    let tools = setup::ready()?;
+    let key = SigningKey::load_or_generate(&project.keys())?;
+    let compiler = Compiler::new(project, &tools, &key, false);
+    if !compiler.can_lint() {
+        step(
+            "clippy",
+            "SKIPPED for bare metal: its toolchain has no clippy (Debian: apt-get install rust-web-clippy)",
+        );
+        return Ok(());
+    }
+    step(
+        "clippy",
+        "no warning in the core, the components and the test programs",
+    );
+    compiler.lint(&BARE_METAL, &[])?;
+    compiler.lint(&["portcullis"], &SABOTAGES)
 }
 
 fn cargo(project: &Project, arguments: &[&str]) -> Command {

@@ -49,6 +49,30 @@ impl<'a> Compiler<'a> {
             .with_context(|| format!("the bare-metal build of {} failed", packages.join(", ")))
     }
 
+    /// Whether this toolchain has a linter.
+    pub(crate) fn can_lint(&self) -> bool {
+        self.tools.toolchain.sysroot.join("bin/cargo-clippy").is_file()
+    }
+
+    /// Lints the packages' binaries with the core's `features`; a warning is an error.
+    pub(crate) fn lint(&self, packages: &[&str], features: &[&str]) -> Result<()> {
+        let mut command = self.command("clippy");
+        // Cargo takes the first cargo-clippy on the path; it has to be the one of this compiler.
+        let bin = self.tools.toolchain.sysroot.join("bin");
+        let path = env::var_os("PATH").unwrap_or_default();
+        command.env(
+            "PATH",
+            env::join_paths([bin].into_iter().chain(env::split_paths(&path)))?,
+        );
+        for package in packages {
+            command.args(["--package", package]);
+        }
+        command.args(["--features", &features.join(",")]);
+        command.args(["--", "--deny", "warnings"]);
+        run_cargo(command, self.verbose)
+            .with_context(|| format!("clippy has something to say about {}", packages.join(", ")))
+    }
+
     /// The raw image of a binary built last.
     pub(crate) fn image(&self, binary: &str) -> Result<Vec<u8>> {
         let elf = self.binary(binary)?;
