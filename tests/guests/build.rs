@@ -1,25 +1,5 @@
-//! Links a guest as a position independent image with the layout of `linker/guest.ld`.
-
-use std::env;
+//! Links the guests with the layout of `linker/guest.ld`.
 
 fn main() {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../linker/guest.ld");
-    println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed={script}");
-    // On the host the guests are empty programs, so that they are checked together with everything else.
-    if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("none") {
-        return;
-    }
-    for argument in [
-        "-pie",
-        "--no-dynamic-linker",
-        "-ztext",
-        "-zmax-page-size=4096",
-        "--no-undefined",
-        "--build-id=none",
-        "--orphan-handling=error",
-    ] {
-        println!("cargo::rustc-link-arg-bins={argument}");
-    }
-    println!("cargo::rustc-link-arg-bins=-T{script}");
+    linker::link_with("guest.ld");
 }
