@@ -198,7 +198,7 @@ impl Runner<'_> {
             return Ok(());
         }
         bail!(
-            "the run did not tell its story: {} of it above",
+            "the run did not tell its story: {}, listed above",
             plural(problems.len(), "problem")
         )
     }
@@ -230,7 +230,14 @@ impl Runner<'_> {
         } else {
             ""
         };
-        println!(" {:<38} {:<8} {own:<14} {control_title}", "attack", "driver");
+        let row = |columns: [&str; 4]| {
+            let [attack, phase, result, compared] = columns;
+            println!(
+                "{}",
+                format!(" {attack:<38} {phase:<8} {result:<14} {compared}").trim_end()
+            );
+        };
+        row(["attack", "driver", own, control_title]);
         let tries: Vec<_> = self.catalogue.tries(attacks).collect();
         let control_tries: Vec<_> = control_attacks
             .as_ref()
@@ -242,7 +249,7 @@ impl Runner<'_> {
                 (Some(control), Some((attack, phase))) => word(&control.verdict.reports, &attack.name, phase),
                 _ => "",
             };
-            println!(" {:<38} {phase:<8} {result:<14} {compared}", attack.says);
+            row([&attack.says, phase, result, compared]);
         }
         println!();
         Ok(())

@@ -370,7 +370,7 @@ impl System {
             } else {
                 String::new()
             };
-            log::warn!(target: "fault", "{who}, stream {:#x}: {what} ({} events{unsaid})", record.stream, line.events);
+            log::warn!(target: "fault", "{who}, stream {:#x}: {what} (events: {}{unsaid})", record.stream, line.events);
         }
         match action {
             FaultAction::None => {}

@@ -188,7 +188,7 @@ impl System {
                 return guests.iter().map(|_| None).collect();
             }
         };
-        log::info!(target: "stage2", "{}-bit IPA, {}-bit PA, level {} root of {} tables, one tree for CPUs and {} SMMUs",
+        log::info!(target: "stage2", "{}-bit IPA, {}-bit PA, root at level {} (tables: {}), one tree for the CPUs and every SMMU (here: {})",
             geometry.ipa_bits(), geometry.pa_bits(), geometry.start_level(), geometry.root_tables(), limits.len() - 1);
         guests
             .iter()
@@ -290,7 +290,7 @@ impl System {
         match loading.when {
             When::Boot => {}
             When::Delay { delay_ms } => log::info!(target: "component",
-                "components are loaded {delay_ms} ms after the guests started, and none after {} ms", loading.seal_ms),
+                "drivers are loaded {delay_ms} ms after the guests started; loading is sealed after {} ms", loading.seal_ms),
             When::Never => log::info!(target: "component",
                 "no component is loaded in this run; loading is sealed after {} ms", loading.seal_ms),
         }
