@@ -1,6 +1,6 @@
 //! The states of a master, and what the partition file says about it.
 
-use partition::{Dma, OnFault, Wait};
+use partition::{Dma, OnFault};
 
 /// An SMMU of the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,8 +50,6 @@ impl State {
 pub struct Assignment {
     /// To whom.
     pub guest: GuestId,
-    /// Who waits while it is pending.
-    pub wait: Wait,
     /// Whether the guest may have it although nothing isolates its DMA.
     pub dma: Dma,
     /// What a fault leads to.

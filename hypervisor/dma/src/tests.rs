@@ -2,7 +2,7 @@
 
 use super::*;
 use driver_abi::{FaultKind, Stream};
-use partition::{Dma, OnFault, Wait};
+use partition::{Dma, OnFault};
 use proptest::prelude::*;
 
 fn stream(id: u32) -> Stream {
@@ -12,7 +12,6 @@ fn stream(id: u32) -> Stream {
 fn given(guest: usize) -> Option<Assignment> {
     Some(Assignment {
         guest: GuestId(guest),
-        wait: Wait::Device,
         dma: Dma::Isolated,
         on_fault: OnFault::Log,
     })

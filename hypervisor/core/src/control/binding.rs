@@ -19,10 +19,7 @@ const ROUNDS: usize = 8;
 impl System {
     /// Loads what the bundle has for those SMMUs that have no driver yet, and binds what was waiting for it.
     pub fn load_components(&self) {
-        let candidates = self
-            .bundle
-            .map(|bundle| drivers::candidates(&bundle))
-            .unwrap_or_default();
+        let candidates = drivers::candidates(&self.bundle);
         let wanted = self.wanted();
         if candidates.is_empty() && !wanted.is_empty() {
             log::error!(target: "component", "the bundle has no component; what waits for a driver stays blocked");
@@ -207,18 +204,14 @@ impl System {
     /// Takes a master from its guest: bus mastering off, streams aborting. For a guest that stopped.
     pub fn release(&self, id: MasterId) {
         self.hide(id);
-        let streams = self
-            .registry
-            .lock()
-            .master(id)
-            .map(|master| master.streams.clone())
-            .unwrap_or_default();
-        let was_live = self
-            .registry
-            .lock()
-            .master(id)
-            .is_some_and(|master| matches!(master.state(), State::Live(_) | State::Faulted(_)));
-        if was_live {
+        let attached = {
+            let registry = self.registry.lock();
+            let master = registry.master(id);
+            master
+                .filter(|master| matches!(master.state(), State::Live(_) | State::Faulted(_)))
+                .map(|master| master.streams.clone())
+        };
+        if let Some(streams) = attached {
             self.detach(&streams);
             let change = self.registry.lock().detached(id, timer::now_us());
             self.report(change.as_slice());
@@ -290,18 +283,15 @@ impl System {
         }
     }
 
-    /// Handles an interrupt, if it is one of an SMMU. Whether it was.
-    pub fn smmu_interrupt(&self, intid: u32) -> bool {
-        let mut found = false;
+    /// Handles an interrupt, if it is one of an SMMU.
+    pub fn smmu_interrupt(&self, intid: u32) {
         for (index, unit) in self.units.iter().enumerate() {
             for (interrupt, line) in &unit.interrupts {
                 if interrupt.intid == intid {
-                    found = true;
                     self.serve_interrupt(SmmuId(index), *line);
                 }
             }
         }
-        found
     }
 
     fn serve_interrupt(&self, smmu: SmmuId, line: InterruptLine) {

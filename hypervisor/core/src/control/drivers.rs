@@ -27,7 +27,7 @@ const COMPONENT_END: &str = ".elf";
 const SIGNATURE_END: &str = ".elf.sig";
 
 /// One SMMU's driver.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Driver {
     component: Arc<LoadedComponent>,
     instance: Instance,
@@ -83,7 +83,7 @@ pub fn candidates<'b>(bundle: &Bundle<'b>) -> Vec<Candidate<'b>> {
 }
 
 /// The key components are checked against.
-pub fn trusted_key() -> Result<TrustedKey, SignatureError> {
+fn trusted_key() -> Result<TrustedKey, SignatureError> {
     TrustedKey::new(PUBLIC_KEY, KEY_LABEL)
 }
 

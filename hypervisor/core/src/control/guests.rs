@@ -139,7 +139,6 @@ fn narrow(coverage: Coverage, guest: &partition::Guest, device: &Device, is_pci:
 fn assignment(guest: GuestId, device: &Device) -> Assignment {
     Assignment {
         guest,
-        wait: device.wait,
         dma: device.dma,
         on_fault: device.on_fault,
     }
@@ -213,7 +212,7 @@ impl System {
     ) -> Result<&'static Guest, String> {
         let image = self
             .bundle
-            .and_then(|bundle| bundle.find(&guest.image))
+            .find(&guest.image)
             .ok_or_else(|| format!("the bundle has no {}", guest.image))?;
         let places: Vec<_> = self
             .given

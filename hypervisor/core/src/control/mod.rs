@@ -10,8 +10,6 @@ mod fabric;
 mod guests;
 mod summary;
 
-pub use binding::Walkers;
-
 pub use summary::Fingerprint;
 
 use crate::arch::{cpu, gic, percpu, timer};
@@ -21,6 +19,7 @@ use crate::vm::{self, Guest};
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use binding::Walkers;
 use bundle::Bundle;
 use core::sync::atomic::{AtomicBool, Ordering};
 use devicetree::Tree;
@@ -36,7 +35,7 @@ use topology::Graph;
 #[derive(Debug)]
 pub struct System {
     tree: Tree,
-    bundle: Option<Bundle<'static>>,
+    bundle: Bundle<'static>,
     units: Vec<Unit>,
     /// By SMMU: the highest stream ID of its masters.
     max_streams: Vec<u32>,
@@ -127,7 +126,7 @@ impl System {
         }
         let (registry, given) = guests::register(&tree, &units, &graph, &bridges, &guests);
         let mut system = System {
-            bundle: Some(bundle),
+            bundle,
             max_streams: graph
                 .smmus()
                 .iter()
