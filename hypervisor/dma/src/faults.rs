@@ -97,6 +97,13 @@ impl FaultLog {
             tally.unsaid = tally.unsaid.saturating_add(events);
             None
         };
+        // The event may be older than the attachment: what came while the stream aborted is no reason to punish a device
+        // that is live by now.
+        let policy = if fault.kind == FaultKind::NOT_ATTACHED {
+            OnFault::Log
+        } else {
+            policy
+        };
         let action = match (policy, fault.master, fault.guest) {
             (OnFault::Quarantine, Some(master), _) => FaultAction::Quarantine(master),
             (OnFault::StopGuest, _, Some(guest)) => FaultAction::StopGuest(guest),

@@ -294,6 +294,24 @@ fn a_storm_of_faults_is_a_few_lines_and_loses_no_count() {
     assert_eq!(action, FaultAction::StopGuest(GuestId(1)));
 }
 
+#[test]
+fn what_came_before_the_attachment_is_reported_and_not_punished() {
+    let mut log = FaultLog::new();
+    let fault = Fault {
+        master: Some(MasterId(3)),
+        guest: Some(GuestId(1)),
+        kind: FaultKind::NOT_ATTACHED,
+        ipa: None,
+        write: false,
+        count: 16,
+    };
+    for policy in [OnFault::Log, OnFault::Quarantine, OnFault::StopGuest] {
+        let (line, action) = log.record(&fault, policy, 0);
+        assert!(line.is_some());
+        assert_eq!(action, FaultAction::None);
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Event {
     Live(usize),
