@@ -6,19 +6,12 @@ use alloc::vec::Vec;
 
 use devicetree::{Node, NodeId, Property, Tree};
 
-use crate::diagnostic::{Defect, Diagnostic, Diagnostics};
+use crate::diagnostic::{Defect, Diagnostic, Diagnostics, Effect};
 use crate::groups::MAX_MASKED;
-use crate::master::{Coverage, Identity, PciFunction, Refusal, Stream};
+pub(crate) use crate::master::Binding;
+use crate::master::{Coverage, Identity, PciFunction, Refusal, Source, Stream};
+use crate::messages::{MsiController, MsiIndex};
 use crate::smmu::{Smmu, SmmuIndex};
-
-/// Which way of describing a master a claim comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Binding {
-    /// `mmu-masters`.
-    Legacy,
-    /// `iommus` or `iommu-map`.
-    Generic,
-}
 
 /// Who a claim is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,14 +22,31 @@ pub(crate) enum Subject {
     Function(usize),
 }
 
-/// What one binding says of one master.
+/// What one property says of one master.
 #[derive(Debug)]
 pub(crate) struct Claim {
     pub(crate) binding: Binding,
+    /// The node and the property that it is read from.
+    pub(crate) node: String,
+    pub(crate) property: &'static str,
     pub(crate) streams: Vec<Stream>,
     pub(crate) refusal: Option<Refusal>,
     /// Whether the claim counts only if nothing else describes the master. Its defect is reported only then.
     pub(crate) tentative: bool,
+}
+
+impl Claim {
+    /// A claim that says nothing yet.
+    pub(crate) fn new(binding: Binding, node: String, property: &'static str) -> Claim {
+        Claim {
+            binding,
+            node,
+            property,
+            streams: Vec::new(),
+            refusal: None,
+            tentative: false,
+        }
+    }
 }
 
 /// What the bindings read from, and where they put what they find.
@@ -44,52 +54,100 @@ pub(crate) struct Builder<'a> {
     pub(crate) tree: &'a Tree,
     pub(crate) functions: &'a [PciFunction],
     pub(crate) smmus: Vec<Smmu>,
-    hosts: BTreeSet<NodeId>,
-    by_node: BTreeMap<NodeId, SmmuIndex>,
+    pub(crate) msi_controllers: Vec<MsiController>,
+    behind: BTreeMap<NodeId, Vec<usize>>,
+    smmu_by_node: BTreeMap<NodeId, SmmuIndex>,
+    msi_by_node: BTreeMap<NodeId, MsiIndex>,
+    /// The SMMUs whose `mmu-masters` lists a host bridge.
+    pub(crate) legacy_hosts: BTreeMap<NodeId, BTreeSet<SmmuIndex>>,
     pub(crate) claims: BTreeMap<Subject, Vec<Claim>>,
     pub(crate) diagnostics: Diagnostics,
+    /// How many stream IDs may still be written out one by one, to compare sets.
+    expandable: u32,
 }
+
+/// How many stream IDs are written out one by one in one tree: some hundred milliseconds' worth.
+const MOST_EXPANDED: u32 = 1 << 22;
 
 impl<'a> Builder<'a> {
     pub(crate) fn new(tree: &'a Tree, functions: &'a [PciFunction]) -> Self {
         let mut diagnostics = Diagnostics::default();
         let smmus = crate::smmu::find(tree, &mut diagnostics);
-        let by_node = smmus
+        let smmu_by_node = smmus
             .iter()
             .enumerate()
             .map(|(index, smmu)| (smmu.node, SmmuIndex(index)))
             .collect();
+        let mut behind: BTreeMap<NodeId, Vec<usize>> = BTreeMap::new();
+        for (index, function) in functions.iter().enumerate() {
+            behind.entry(function.host_bridge).or_default().push(index);
+        }
         Builder {
             tree,
             functions,
             smmus,
-            hosts: functions.iter().map(|function| function.host_bridge).collect(),
-            by_node,
+            msi_controllers: Vec::new(),
+            behind,
+            smmu_by_node,
+            msi_by_node: BTreeMap::new(),
+            legacy_hosts: BTreeMap::new(),
             claims: BTreeMap::new(),
             diagnostics,
+            expandable: MOST_EXPANDED,
         }
     }
 
     /// Whether a node is a PCI host bridge: it says so, or functions were found behind it.
     pub(crate) fn is_pci_host(&self, node: Node<'_>) -> bool {
-        self.hosts.contains(&node.id()) || matches!(node.text("device_type"), Ok(Some("pci")))
+        self.behind.contains_key(&node.id()) || matches!(node.text("device_type"), Ok(Some("pci")))
     }
 
-    /// The SMMU that is this node, if it is one.
-    pub(crate) fn smmu_at(&self, node: NodeId) -> Option<(SmmuIndex, &Smmu)> {
-        let index = *self.by_node.get(&node)?;
-        Some((index, self.smmus.get(index.0)?))
+    /// The functions behind a host bridge, by their positions in the list that was given.
+    pub(crate) fn functions_behind(&self, host: NodeId) -> Vec<usize> {
+        self.behind.get(&host).cloned().unwrap_or_default()
     }
 
     /// The SMMU that a reference names, if it can be used.
     pub(crate) fn resolve(&self, phandle: u32) -> Result<(SmmuIndex, &Smmu, Node<'a>), Defect> {
         let node = self.tree.by_phandle(phandle).map_err(Defect::Phandle)?;
         let foreign = || Defect::Foreign { target: node.path() };
-        let (index, smmu) = self.smmu_at(node.id()).ok_or_else(foreign)?;
+        let index = *self.smmu_by_node.get(&node.id()).ok_or_else(foreign)?;
+        let smmu = self.smmus.get(index.0).ok_or_else(foreign)?;
         match smmu.reference_defect() {
             Some(defect) => Err(defect),
             None => Ok((index, smmu, node)),
         }
+    }
+
+    /// The MSI controller that a reference names, and how many cells its specifiers have.
+    pub(crate) fn msi_controller(&mut self, phandle: u32) -> Result<(MsiIndex, usize), Defect> {
+        let node = self.tree.by_phandle(phandle).map_err(Defect::Phandle)?;
+        let target = || node.path();
+        if !node.has("msi-controller") {
+            return Err(Defect::NoMsiController { target: target() });
+        }
+        if let Some(by) = node.disabled_by() {
+            let (target, by) = (target(), by.path());
+            return Err(Defect::DisabledMsiController { target, by });
+        }
+        let cells = match node.u32("#msi-cells") {
+            Ok(cells) => cells.unwrap_or(0),
+            Err(error) => return Err(Defect::Unreadable(error.problem)),
+        };
+        if cells > 1 {
+            let target = target();
+            return Err(Defect::MsiCells { target, cells });
+        }
+        let next = MsiIndex(self.msi_controllers.len());
+        let index = *self.msi_by_node.entry(node.id()).or_insert(next);
+        if index == next {
+            self.msi_controllers.push(MsiController {
+                node: node.id(),
+                path: node.path(),
+                compatible: node.compatibles().map(ToString::to_string).collect(),
+            });
+        }
+        Ok((index, cells as usize))
     }
 
     /// Records what a binding says of a master.
@@ -119,53 +177,84 @@ impl<'a> Builder<'a> {
     }
 
     /// Makes one verdict of all claims about a master.
-    pub(crate) fn settle(&mut self, subject: Subject, claims: Vec<Claim>) -> (Vec<Stream>, Coverage) {
+    pub(crate) fn settle(
+        &mut self,
+        subject: Subject,
+        claims: Vec<Claim>,
+    ) -> (Vec<Stream>, Coverage, Vec<Source>) {
         let firm = claims.iter().any(|claim| !claim.tentative);
         if !firm && let Some(refusal) = claims.iter().find_map(|claim| claim.refusal.as_ref()) {
             self.report(refusal.because.clone());
         }
-        let claims: Vec<Claim> = claims
+        let sources: Vec<Source> = claims
             .into_iter()
             .filter(|claim| !(firm && claim.tentative))
+            .map(|claim| Source {
+                binding: claim.binding,
+                node: claim.node,
+                property: claim.property,
+                streams: claim.streams,
+                refusal: claim.refusal,
+            })
             .collect();
-        let mut streams: Vec<Stream> = claims
+        let mut streams: Vec<Stream> = sources
             .iter()
-            .flat_map(|claim| claim.streams.iter().copied())
+            .flat_map(|source| source.streams.iter().copied())
             .collect();
         streams.sort_unstable();
         streams.dedup();
         drop_held(&mut streams);
 
-        let blocked = claims
-            .iter()
-            .all(|claim| claim.refusal.as_ref().is_none_or(|refusal| refusal.blocked));
-        if let Some(refusal) = claims.iter().find_map(|claim| claim.refusal.clone()) {
-            return (streams, Coverage::Refused(Refusal { blocked, ..refusal }));
+        let mut refusal = None;
+        for source in &sources {
+            if let Some(another) = &source.refusal {
+                merge(&mut refusal, another.clone());
+            }
         }
+        if refusal.is_none() && self.bindings_disagree(&sources) {
+            let identity = self.identity(subject);
+            let master = identity.to_string();
+            let defect = Defect::BindingsDisagree { master };
+            let because = self.report(at_master(self.tree, &identity, defect, Effect::Blocked));
+            refusal = Some(Refusal {
+                because,
+                blocked: true,
+            });
+        }
+        let coverage = match refusal {
+            Some(refusal) => Coverage::Refused(refusal),
+            None if sources.is_empty() => Coverage::Uncovered,
+            None => Coverage::Covered,
+        };
+        (streams, coverage, sources)
+    }
+
+    /// Whether both bindings describe a master, and not as the owner of the same stream IDs.
+    fn bindings_disagree(&mut self, sources: &[Source]) -> bool {
         let of = |binding| {
-            let claims = claims.iter().filter(move |claim| claim.binding == binding);
-            claims
-                .flat_map(|claim| claim.streams.iter().copied())
+            let sources = sources.iter().filter(move |source| source.binding == binding);
+            sources
+                .flat_map(|source| source.streams.iter().copied())
                 .collect::<BTreeSet<Stream>>()
         };
         let (legacy, generic) = (of(Binding::Legacy), of(Binding::Generic));
-        if !legacy.is_empty() && !generic.is_empty() && !same_ids(&legacy, &generic) {
-            let identity = self.identity(subject);
-            let master = identity.to_string();
-            let because = self.report(at_master(
-                self.tree,
-                &identity,
-                Defect::BindingsDisagree { master },
-            ));
-            return (
-                streams,
-                Coverage::Refused(Refusal {
-                    because,
-                    blocked: true,
-                }),
-            );
+        !legacy.is_empty() && !generic.is_empty() && !self.same_ids(&legacy, &generic)
+    }
+
+    /// Whether both sets match the same stream IDs, whatever registers they would take. Sets that are too large to be
+    /// written out are compared as they stand.
+    fn same_ids(&mut self, one: &BTreeSet<Stream>, other: &BTreeSet<Stream>) -> bool {
+        if one == other {
+            return true;
         }
-        (streams, Coverage::Covered)
+        let size = |stream: &Stream| 1u32.checked_shl(stream.mask.count_ones()).unwrap_or(u32::MAX);
+        let total = one.iter().chain(other).map(size).fold(0, u32::saturating_add);
+        let Some(left) = self.expandable.checked_sub(total) else {
+            return false;
+        };
+        self.expandable = left;
+        let expand = |set: &BTreeSet<Stream>| set.iter().flat_map(ids).collect::<BTreeSet<_>>();
+        expand(one) == expand(other)
     }
 }
 
@@ -179,38 +268,8 @@ pub(crate) fn function_identity(tree: &Tree, function: &PciFunction) -> Identity
     }
 }
 
-/// A diagnostic about a cell of a property.
-pub(crate) fn at_cell(
-    property: &Property<'_>,
-    name: &'static str,
-    cell: usize,
-    defect: Defect,
-) -> Diagnostic {
-    let value = property.cells().ok().and_then(|cells| cells.get(cell));
-    Diagnostic {
-        node: path_of(property),
-        property: name,
-        cell: Some(cell),
-        value,
-        defect,
-        blocked: true,
-    }
-}
-
-/// A diagnostic about a property as a whole.
-pub(crate) fn at_property(property: &Property<'_>, name: &'static str, defect: Defect) -> Diagnostic {
-    Diagnostic {
-        node: path_of(property),
-        property: name,
-        cell: None,
-        value: None,
-        defect,
-        blocked: true,
-    }
-}
-
 /// A diagnostic about a master as a whole, at the property that describes it.
-pub(crate) fn at_master(tree: &Tree, identity: &Identity, defect: Defect) -> Diagnostic {
+pub(crate) fn at_master(tree: &Tree, identity: &Identity, defect: Defect, effect: Effect) -> Diagnostic {
     let (node, generic) = match identity {
         Identity::Platform { node, .. } => (*node, "iommus"),
         Identity::Pci { host_bridge, .. } => (*host_bridge, "iommu-map"),
@@ -221,34 +280,26 @@ pub(crate) fn at_master(tree: &Tree, identity: &Identity, defect: Defect) -> Dia
     } else {
         "#stream-id-cells"
     };
-    Diagnostic {
-        node: node.path(),
-        property,
-        cell: None,
-        value: None,
-        defect,
-        blocked: true,
-    }
+    Diagnostic::at_node(node.path(), property, defect, effect)
 }
 
-fn path_of(property: &Property<'_>) -> String {
+/// Path of the node that has a property.
+pub(crate) fn path_of(property: &Property<'_>) -> String {
     property.node().path()
 }
 
-/// Reports a defect in an entry, and makes it the refusal of a claim unless an earlier one is.
-pub(crate) fn refuse(
-    builder: &mut Builder<'_>,
-    refusal: &mut Option<Refusal>,
-    diagnostic: Diagnostic,
-    blocked: bool,
-) {
-    let because = builder.report(Diagnostic {
-        blocked,
-        ..diagnostic
-    });
+/// Reports a defect, and makes it the refusal of a claim unless an earlier one is.
+pub(crate) fn refuse(builder: &mut Builder<'_>, refusal: &mut Option<Refusal>, diagnostic: Diagnostic) {
+    let blocked = diagnostic.effect == Effect::Blocked;
+    let because = builder.report(diagnostic);
+    merge(refusal, Refusal { because, blocked });
+}
+
+/// Keeps the first reason of two. Nothing is blocked for good unless both say so.
+pub(crate) fn merge(refusal: &mut Option<Refusal>, another: Refusal) {
     match refusal {
-        Some(earlier) => earlier.blocked &= blocked,
-        None => *refusal = Some(Refusal { because, blocked }),
+        Some(earlier) => earlier.blocked &= another.blocked,
+        None => *refusal = Some(another),
     }
 }
 
@@ -263,18 +314,6 @@ fn drop_held(streams: &mut Vec<Stream>) {
     if masked.len() <= MAX_MASKED {
         streams.retain(|stream| !masked.iter().any(|wide| wide != stream && wide.holds(stream)));
     }
-}
-
-/// Whether both sets match the same stream IDs, whatever registers they would take.
-fn same_ids(one: &BTreeSet<Stream>, other: &BTreeSet<Stream>) -> bool {
-    /// Sets that match more IDs than an SMMU with masks has are compared as they are written.
-    const LIMIT: u32 = 1 << 16;
-    let expand = |set: &BTreeSet<Stream>| {
-        let size = |stream: &Stream| 1u32.checked_shl(stream.mask.count_ones()).unwrap_or(LIMIT + 1);
-        let total = set.iter().map(size).fold(0u32, u32::saturating_add);
-        (total <= LIMIT).then(|| set.iter().flat_map(ids).collect::<BTreeSet<_>>())
-    };
-    one == other || matches!((expand(one), expand(other)), (Some(one), Some(other)) if one == other)
 }
 
 /// Every stream ID that a stream matches.

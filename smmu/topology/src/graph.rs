@@ -1,26 +1,35 @@
 //! The graph: SMMUs, masters, groups and diagnostics of one tree.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use devicetree::{NodeId, Tree};
 
-use crate::bindings::{iommu_map, iommus, mmu_masters};
+use crate::bindings::{iommu_addresses, iommu_map, iommus, mmu_masters, msi};
+use crate::bus::{self, Bus};
 use crate::claims::{Builder, Subject, at_master};
-use crate::diagnostic::{Defect, Diagnostic, Diagnostics};
-use crate::groups::{self, Group};
+use crate::diagnostic::{Defect, Diagnostic, Diagnostics, Effect};
+use crate::groups::{self, Group, Meeting};
 use crate::master::{Coverage, Identity, Master, MasterIndex, PciFunction, Refusal, Stream};
+use crate::messages::MsiController;
 use crate::smmu::{Smmu, SmmuIndex};
 
 /// Which device emits which stream on which SMMU.
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
     smmus: Vec<Smmu>,
+    buses: Vec<Bus>,
     masters: Vec<Master>,
+    msi_controllers: Vec<MsiController>,
     groups: Vec<Group>,
+    /// By master: the position of its group.
+    group_of: Vec<usize>,
     diagnostics: Diagnostics,
+    /// By master: where it may meet other PCI functions.
+    meetings: Vec<Option<Meeting>>,
     by_node: BTreeMap<NodeId, MasterIndex>,
-    by_path: BTreeMap<alloc::string::String, MasterIndex>,
+    by_path: BTreeMap<String, MasterIndex>,
     by_address: BTreeMap<(u16, u16), MasterIndex>,
 }
 
@@ -35,6 +44,15 @@ pub struct MasterView<'g> {
     pub coverage: &'g Coverage,
 }
 
+/// How many stream matches an SMMU has to hold at the same time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// For all covered masters whose nodes are enabled.
+    pub enabled: usize,
+    /// For all covered masters.
+    pub all: usize,
+}
+
 static UNCOVERED: Coverage = Coverage::Uncovered;
 
 impl Graph {
@@ -46,7 +64,10 @@ impl Graph {
         let mut builder = Builder::new(tree, functions);
         mmu_masters::read(&mut builder);
         iommus::read(&mut builder);
-        iommu_map::read(&mut builder);
+        let buses = bus::read(&mut builder);
+        for bus in &buses {
+            iommu_map::apply(&mut builder, bus);
+        }
 
         let mut graph = Graph::default();
         let mut claims = core::mem::take(&mut builder.claims);
@@ -56,29 +77,45 @@ impl Graph {
         }
         for (subject, claims) in claims {
             let identity = builder.identity(subject);
-            let enabled = match &identity {
-                Identity::Platform { node, .. }
-                | Identity::Pci {
-                    host_bridge: node, ..
-                } => tree.node(*node).is_enabled(),
+            let (node, bus) = match &identity {
+                Identity::Platform { node, .. } => (*node, None),
+                Identity::Pci { host_bridge, .. } => (*host_bridge, bus_at(&buses, *host_bridge)),
             };
-            let (streams, coverage) = match claims.is_empty() {
-                true => (Vec::new(), Coverage::Uncovered),
-                false => builder.settle(subject, claims),
+            let (streams, coverage, sources) = builder.settle(subject, claims);
+            let function = match subject {
+                Subject::Function(index) => functions.get(index),
+                Subject::Node(_) => None,
             };
+            let messages = match (function, bus) {
+                (Some(function), Some(bus)) => bus.messages_of(function),
+                _ => msi::read_parents(&mut builder, node),
+            };
+            let meeting = function.and_then(|function| Some((function.host_bridge, function.peers_at?)));
+            graph.meetings.push(meeting);
             graph.masters.push(Master {
                 identity,
                 streams,
                 coverage,
-                enabled,
+                enabled: tree.node(node).is_enabled(),
+                coherent: tree.node(node).is_dma_coherent(),
+                sources,
+                messages,
+                regions: Vec::new(),
             });
         }
-        graph.smmus = builder.smmus;
+        graph.index();
+        graph.add_regions(&mut builder);
+        graph.refuse_twins(tree, &mut builder.diagnostics);
+        bus::refuse_shared(tree, &buses, &mut graph.masters, &mut builder.diagnostics);
+        graph.buses = buses;
+        graph.smmus = core::mem::take(&mut builder.smmus);
+        for smmu in &mut graph.smmus {
+            smmu.messages = msi::read_parents(&mut builder, smmu.node);
+        }
+        graph.msi_controllers = builder.msi_controllers;
         graph.diagnostics = builder.diagnostics;
-        graph.index(tree);
-        graph.groups = groups::settle(tree, &graph.smmus, &mut graph.masters, &mut graph.diagnostics);
-        graph.note_unnamed();
-        graph.measure();
+        graph.group(tree);
+        graph.note_smmus();
         graph
     }
 
@@ -90,6 +127,16 @@ impl Graph {
     /// One SMMU.
     pub fn smmu(&self, index: SmmuIndex) -> Option<&Smmu> {
         self.smmus.get(index.0)
+    }
+
+    /// All buses whose devices have requester IDs, in the order of the tree.
+    pub fn buses(&self) -> &[Bus] {
+        &self.buses
+    }
+
+    /// The MSI controllers that some master, bus or SMMU names.
+    pub fn msi_controllers(&self) -> &[MsiController] {
+        &self.msi_controllers
     }
 
     /// All masters: the nodes that a binding names, then the PCI functions in the order they were given.
@@ -109,7 +156,7 @@ impl Graph {
 
     /// The group of a master.
     pub fn group_of(&self, index: MasterIndex) -> Option<&Group> {
-        self.groups.iter().find(|group| group.masters.contains(&index))
+        self.groups.get(*self.group_of.get(index.0)?)
     }
 
     /// What is wrong with the tree: the first thousand or so defects. Verdicts take all of them into account.
@@ -138,6 +185,26 @@ impl Graph {
         self.view(self.by_address.get(&(segment, requester)))
     }
 
+    /// How many stream matches each SMMU has to hold, in the order of [`smmus`](Self::smmus). Masters that are refused
+    /// need none: what no register matches faults.
+    pub fn demands(&self) -> Vec<Demand> {
+        let mut demands = alloc::vec![Demand::default(); self.smmus.len()];
+        for group in &self.groups {
+            let masters = || group.masters.iter().filter_map(|index| self.master(*index));
+            if !masters().any(|master| master.coverage == Coverage::Covered) {
+                continue;
+            }
+            let enabled = masters().any(|master| master.enabled);
+            for stream in &group.streams {
+                if let Some(demand) = demands.get_mut(stream.smmu.0) {
+                    demand.all += 1;
+                    demand.enabled += usize::from(enabled);
+                }
+            }
+        }
+        demands
+    }
+
     /// Refuses every master with a stream that the hardware of an SMMU cannot tell apart, and those of its group.
     ///
     /// The core calls it when the gate has read how many bits of stream ID the SMMU has: one absurd ID in the tree
@@ -153,7 +220,7 @@ impl Graph {
                     smmu: path.clone(),
                     bits,
                 };
-                let because = at_master(tree, &master.identity, defect);
+                let because = at_master(tree, &master.identity, defect, Effect::Blocked);
                 self.diagnostics.push(because.clone());
                 master.coverage = Coverage::Refused(Refusal {
                     because,
@@ -161,8 +228,7 @@ impl Graph {
                 });
             }
         }
-        self.groups = groups::settle(tree, &self.smmus, &mut self.masters, &mut self.diagnostics);
-        self.measure();
+        self.group(tree);
     }
 
     fn view(&self, index: Option<&MasterIndex>) -> MasterView<'_> {
@@ -180,8 +246,7 @@ impl Graph {
         }
     }
 
-    fn index(&mut self, tree: &Tree) {
-        let mut twice = BTreeSet::new();
+    fn index(&mut self) {
         for (index, master) in self.masters.iter().enumerate() {
             let index = MasterIndex(index);
             match &master.identity {
@@ -194,24 +259,39 @@ impl Graph {
                     requester_id,
                     ..
                 } => {
-                    if let Some(other) = self.by_address.insert((*segment, *requester_id), index) {
-                        twice.extend([index, other]);
-                    }
+                    self.by_address.insert((*segment, *requester_id), index);
                 }
             }
         }
-        for index in twice {
-            let Some(master) = self.masters.get_mut(index.0) else {
+    }
+
+    /// Refuses PCI functions that have the same address: nobody could say which is meant.
+    fn refuse_twins(&mut self, tree: &Tree, diagnostics: &mut Diagnostics) {
+        let mut owners: BTreeMap<(u16, u16), Vec<usize>> = BTreeMap::new();
+        for (index, master) in self.masters.iter().enumerate() {
+            if let Identity::Pci {
+                segment,
+                requester_id,
+                ..
+            } = master.identity
+            {
+                owners.entry((segment, requester_id)).or_default().push(index);
+            }
+        }
+        let twins: BTreeSet<usize> = owners
+            .into_values()
+            .filter(|same| same.len() > 1)
+            .flatten()
+            .collect();
+        for index in twins {
+            let Some(master) = self.masters.get_mut(index) else {
                 continue;
             };
             let defect = Defect::DuplicateFunction {
-                function: alloc::format!("{}", master.identity),
+                function: master.identity.to_string(),
             };
-            let because = Diagnostic {
-                blocked: false,
-                ..at_master(tree, &master.identity, defect)
-            };
-            self.diagnostics.push(because.clone());
+            let because = at_master(tree, &master.identity, defect, Effect::NoMastering);
+            diagnostics.push(because.clone());
             master.coverage = Coverage::Refused(Refusal {
                 because,
                 blocked: false,
@@ -219,25 +299,72 @@ impl Graph {
         }
     }
 
-    fn note_unnamed(&mut self) {
-        let named: BTreeSet<SmmuIndex> = self
+    fn add_regions(&mut self, builder: &mut Builder<'_>) {
+        for (node, region) in iommu_addresses::read(builder) {
+            let master = self
+                .by_node
+                .get(&node)
+                .and_then(|index| self.masters.get_mut(index.0));
+            match master {
+                Some(master) => master.regions.push(region),
+                None => {
+                    let device = builder.tree.path(node);
+                    let defect = Defect::NoMaster { device };
+                    let (path, property) = (region.path, iommu_addresses::NAME);
+                    builder.report(Diagnostic::at_node(path, property, defect, Effect::Nothing));
+                }
+            }
+        }
+    }
+
+    /// Finds the groups, and what depends on who is covered.
+    fn group(&mut self, tree: &Tree) {
+        self.groups = groups::settle(
+            tree,
+            &self.smmus,
+            &mut self.masters,
+            &self.meetings,
+            &mut self.diagnostics,
+        );
+        self.group_of = alloc::vec![0; self.masters.len()];
+        for (position, group) in self.groups.iter().enumerate() {
+            for master in &group.masters {
+                if let Some(entry) = self.group_of.get_mut(master.0) {
+                    *entry = position;
+                }
+            }
+        }
+        self.measure();
+    }
+
+    /// Notes what is odd about SMMUs as a whole.
+    fn note_smmus(&mut self) {
+        let mut named: BTreeSet<SmmuIndex> = self
             .masters
             .iter()
             .flat_map(|master| &master.streams)
             .map(|stream| stream.smmu)
             .collect();
-        for (index, smmu) in self.smmus.iter().enumerate() {
-            if smmu.is_usable() && !named.contains(&SmmuIndex(index)) {
-                let (node, property) = (smmu.path.clone(), "compatible");
-                let defect = Defect::Unnamed;
-                self.diagnostics.push(Diagnostic {
-                    node,
-                    property,
-                    cell: None,
-                    value: None,
-                    defect,
-                    blocked: false,
-                });
+        named.extend(self.buses.iter().flat_map(Bus::smmus));
+        let demands = self.demands();
+        for (index, (smmu, demand)) in self.smmus.iter().zip(demands).enumerate() {
+            if !smmu.is_usable() {
+                continue;
+            }
+            let mut report = |property, defect, effect| {
+                let diagnostic = Diagnostic::at_node(smmu.path.clone(), property, defect, effect);
+                self.diagnostics.push(diagnostic);
+            };
+            if !named.contains(&SmmuIndex(index)) {
+                report("compatible", Defect::Unnamed, Effect::Nothing);
+            }
+            if let Some(limit) = smmu.kind.match_registers.filter(|limit| demand.enabled > *limit) {
+                let defect = Defect::TooFewRegisters {
+                    needed: demand.enabled,
+                    kind: smmu.kind.name,
+                    limit,
+                };
+                report("compatible", defect, Effect::Blocked);
             }
         }
     }
@@ -259,4 +386,10 @@ impl Graph {
             }
         }
     }
+}
+
+fn bus_at(buses: &[Bus], node: NodeId) -> Option<&Bus> {
+    // Buses are in the order of the tree, and so are node IDs.
+    let index = buses.binary_search_by_key(&node, |bus| bus.node).ok()?;
+    buses.get(index)
 }

@@ -1,27 +1,32 @@
-//! Groups: masters that no SMMU can tell apart, because they share a stream.
+//! Groups: masters that no SMMU can tell apart or keep apart. They share a stream, or reach each other on their own bus.
 
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use devicetree::Tree;
+use devicetree::{NodeId, Tree};
 
 use crate::claims::at_master;
-use crate::diagnostic::{Defect, Diagnostics};
-use crate::master::{Coverage, Master, MasterIndex, Refusal, Stream};
+use crate::diagnostic::{Defect, Diagnostics, Effect};
+use crate::master::{Address, Coverage, Identity, Master, MasterIndex, Refusal, Stream};
 use crate::smmu::{Smmu, SmmuIndex};
 
 /// How many different matches with masks are compared. SMMUv2 has at most 128 registers for them.
 pub(crate) const MAX_MASKED: usize = 1024;
 
-/// Masters that have one owner, because no SMMU can tell them apart.
+/// Masters that have one owner, because no SMMU stands between them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
     /// Its masters, in the order of the graph.
     pub masters: Vec<MasterIndex>,
     /// Its stream matches without those that another one holds: each is to be programmed once.
     pub streams: Vec<Stream>,
+    /// Where some of its PCI functions may reach each other without passing an SMMU.
+    pub peers_at: Vec<String>,
 }
+
+/// A place at which PCI functions may reach each other: its host bridge, and its requester ID.
+pub(crate) type Meeting = (NodeId, u16);
 
 /// Every match once, with the masters that have it.
 type Owners = BTreeMap<Stream, Vec<usize>>;
@@ -31,6 +36,7 @@ pub(crate) fn settle(
     tree: &Tree,
     smmus: &[Smmu],
     masters: &mut [Master],
+    meetings: &[Option<Meeting>],
     diagnostics: &mut Diagnostics,
 ) -> Vec<Group> {
     let mut owners = Owners::new();
@@ -40,20 +46,28 @@ pub(crate) fn settle(
         }
     }
     let sets = (0..masters.len()).collect();
+    let mut peers: BTreeMap<Meeting, Vec<usize>> = BTreeMap::new();
+    for (index, meeting) in meetings.iter().enumerate() {
+        if let Some(meeting) = meeting {
+            peers.entry(*meeting).or_default().push(index);
+        }
+    }
+    peers.retain(|_, members| members.len() > 1);
     let mut settling = Settling {
         tree,
         smmus,
         masters,
         diagnostics,
+        meetings,
         sets,
         held: Vec::new(),
     };
-    for sharers in owners.values() {
+    for sharers in owners.values().chain(peers.values()) {
         settling.join_all(sharers);
     }
     settling.compare_masked(&owners);
     settling.refuse_groups(&owners);
-    settling.groups()
+    settling.groups(&peers)
 }
 
 struct Settling<'a> {
@@ -61,6 +75,7 @@ struct Settling<'a> {
     smmus: &'a [Smmu],
     masters: &'a mut [Master],
     diagnostics: &'a mut Diagnostics,
+    meetings: &'a [Option<Meeting>],
     /// For each master, another one of its group with a smaller index, or itself.
     sets: Vec<usize>,
     /// Matches that another match holds.
@@ -197,27 +212,38 @@ impl Settling<'_> {
             let Some(&culprit) = refused.get(&self.first_of(index)) else {
                 continue;
             };
-            let Some(master) = self.masters.get(index) else {
-                continue;
-            };
-            let shared = |stream: &&Stream| owners.get(stream).is_some_and(|owners| owners.len() > 1);
-            let stream = master.streams.iter().find(shared).or(master.streams.first());
-            if let Some(&stream) = stream {
-                let (master, other) = (self.name(index), self.name(culprit));
-                self.refuse(
-                    index,
-                    Defect::GroupRefused {
-                        master,
-                        stream,
-                        other,
-                    },
-                );
+            if let Some(defect) = self.refused_with(index, culprit, owners) {
+                self.refuse(index, defect);
             }
         }
     }
 
+    /// What a master has in common with a refused one of its group.
+    fn refused_with(&self, index: usize, culprit: usize, owners: &Owners) -> Option<Defect> {
+        let master = self.masters.get(index)?;
+        let meeting = |index: usize| self.meetings.get(index).copied().flatten();
+        let (name, other) = (self.name(index), self.name(culprit));
+        let shared = |stream: &&Stream| owners.get(stream).is_some_and(|owners| owners.len() > 1);
+        let meets_it = meeting(index).filter(|own| meeting(culprit) == Some(*own));
+        let stream = master.streams.iter().find(shared).copied();
+        let stream = if meets_it.is_some() { None } else { stream };
+        Some(match (stream, meeting(index), &master.identity) {
+            (None, Some((_, place)), Identity::Pci { segment, .. }) => Defect::PeerRefused {
+                master: name,
+                other,
+                at: Address(*segment, place).to_string(),
+            },
+            // Without a stream of its own that others have, one of another width joins it to them.
+            _ => Defect::GroupRefused {
+                master: name,
+                stream: stream.or(master.streams.first().copied())?,
+                other,
+            },
+        })
+    }
+
     /// The groups in the order of their first masters; a master that shares nothing is a group of its own.
-    fn groups(&mut self) -> Vec<Group> {
+    fn groups(&mut self, peers: &BTreeMap<Meeting, Vec<usize>>) -> Vec<Group> {
         let mut groups: BTreeMap<usize, Group> = BTreeMap::new();
         for index in 0..self.masters.len() {
             let first = self.first_of(index);
@@ -227,6 +253,7 @@ impl Settling<'_> {
             let group = groups.entry(first).or_insert(Group {
                 masters: Vec::new(),
                 streams: Vec::new(),
+                peers_at: Vec::new(),
             });
             group.masters.push(MasterIndex(index));
             let widest = master
@@ -234,6 +261,16 @@ impl Settling<'_> {
                 .iter()
                 .filter(|stream| self.held.binary_search(stream).is_err());
             group.streams.extend(widest);
+        }
+        for ((_, place), members) in peers {
+            let Some(&member) = members.first() else { continue };
+            let first = self.first_of(member);
+            if let Some(Identity::Pci { segment, .. }) =
+                self.masters.get(member).map(|master| &master.identity)
+                && let Some(group) = groups.get_mut(&first)
+            {
+                group.peers_at.push(Address(*segment, *place).to_string());
+            }
         }
         let mut groups: Vec<Group> = groups.into_values().collect();
         for group in &mut groups {
@@ -255,12 +292,16 @@ impl Settling<'_> {
         if let Some(master) = self.masters.get_mut(index)
             && !master.coverage.is_refused()
         {
-            let because = at_master(self.tree, &master.identity, defect);
+            // Only PCI functions get here without being covered: as peers of a refused one.
+            let blocked = master.coverage == Coverage::Covered;
+            let effect = if blocked {
+                Effect::Blocked
+            } else {
+                Effect::NoMastering
+            };
+            let because = at_master(self.tree, &master.identity, defect, effect);
             self.diagnostics.push(because.clone());
-            master.coverage = Coverage::Refused(Refusal {
-                because,
-                blocked: true,
-            });
+            master.coverage = Coverage::Refused(Refusal { because, blocked });
         }
     }
 }

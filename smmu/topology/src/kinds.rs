@@ -20,6 +20,8 @@ pub struct Kind {
     pub stream_bits: u32,
     /// Whether a specifier can have a second cell, the mask, and the node a `stream-match-mask`.
     pub masks: bool,
+    /// How many stream matches it can have at most, where it has registers for them (IHI 0062, SMMU_IDR0.NUMSMRG).
+    pub match_registers: Option<usize>,
     /// How it lists its interrupts.
     pub interrupts: InterruptStyle,
 }
@@ -38,6 +40,7 @@ pub static KINDS: [Kind; 3] = [
         compatible: &["arm,smmu-v3", "arm,mmu-600", "arm,mmu-700"],
         stream_bits: 32,
         masks: false,
+        match_registers: None,
         interrupts: InterruptStyle::ByName,
     },
     Kind {
@@ -54,6 +57,7 @@ pub static KINDS: [Kind; 3] = [
         ],
         stream_bits: 16,
         masks: true,
+        match_registers: Some(128),
         interrupts: InterruptStyle::GlobalThenContext,
     },
     Kind {
@@ -61,6 +65,7 @@ pub static KINDS: [Kind; 3] = [
         compatible: &["arm,smmu-v1", "arm,mmu-400", "arm,mmu-401"],
         stream_bits: 16,
         masks: true,
+        match_registers: Some(128),
         interrupts: InterruptStyle::GlobalThenContext,
     },
 ];

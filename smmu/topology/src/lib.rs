@@ -15,13 +15,18 @@
 extern crate alloc;
 
 mod bindings;
+mod bus;
 mod claims;
 mod diagnostic;
 mod graph;
 mod groups;
 mod kinds;
+mod map;
 mod master;
+mod messages;
+mod report;
 mod smmu;
+mod why;
 
 #[cfg(test)]
 #[path = "../../../tests/dts/blob.rs"]
@@ -35,9 +40,17 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub use diagnostic::{Defect, Diagnostic, Severity};
-pub use graph::{Graph, MasterView};
+pub use bus::{Bus, StreamTarget};
+pub use diagnostic::{Defect, Diagnostic, Effect, Severity};
+pub use graph::{Demand, Graph, MasterView};
 pub use groups::Group;
 pub use kinds::{InterruptStyle, KINDS, Kind};
-pub use master::{Coverage, Identity, Master, MasterIndex, PciFunction, Refusal, Stream};
+pub use map::{Map, Window};
+pub use master::{
+    Binding, Coverage, Identity, Master, MasterIndex, PciFunction, Refusal, Region, RegionKind, Source,
+    Stream,
+};
+pub use messages::{MsiController, MsiIndex, MsiRoute};
+pub use report::Report;
 pub use smmu::{Line, Smmu, SmmuIndex, SmmuInterrupt};
+pub use why::Why;

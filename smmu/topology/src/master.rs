@@ -4,9 +4,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use devicetree::NodeId;
+use devicetree::{AddressRange, NodeId};
 
 use crate::diagnostic::Diagnostic;
+use crate::messages::MsiRoute;
 use crate::smmu::SmmuIndex;
 
 /// A PCI function as the walk over the configuration space found it. Plain data from the core.
@@ -25,6 +26,10 @@ pub struct PciFunction {
     /// Every requester ID that its transactions may arrive with at the host bridge. Its own counts even if it
     /// is not listed.
     pub requester_ids: Vec<u16>,
+    /// Requester ID of the place, a bridge or a device, at which its transactions may turn round to another function
+    /// without passing the host bridge, and so without passing an SMMU. Functions behind one host bridge with the
+    /// same place may reach each other. Nothing if access control sends everything up.
+    pub peers_at: Option<u16>,
 }
 
 impl PciFunction {
@@ -70,6 +75,17 @@ pub enum Identity {
     },
 }
 
+/// The usual name of a PCI function.
+pub(crate) struct Address(pub(crate) u16, pub(crate) u16);
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Address(segment, requester_id) = self;
+        let [bus, slot] = requester_id.to_be_bytes();
+        write!(f, "{segment:04x}:{bus:02x}:{:02x}.{}", slot >> 3, slot & 7)
+    }
+}
+
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -78,10 +94,7 @@ impl fmt::Display for Identity {
                 segment,
                 requester_id,
                 ..
-            } => {
-                let [bus, slot] = requester_id.to_be_bytes();
-                write!(f, "{segment:04x}:{bus:02x}:{:02x}.{}", slot >> 3, slot & 7)
-            }
+            } => Address(*segment, *requester_id).fmt(f),
         }
     }
 }
@@ -178,6 +191,50 @@ impl Coverage {
     }
 }
 
+/// Which way of describing a master is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Binding {
+    /// `mmu-masters`.
+    Legacy,
+    /// `iommus` or `iommu-map`.
+    Generic,
+}
+
+/// A property that describes a master, and what it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Which binding it is of.
+    pub binding: Binding,
+    /// Path of the node that has it.
+    pub node: String,
+    /// Its name.
+    pub property: &'static str,
+    /// The streams that it gives the master.
+    pub streams: Vec<Stream>,
+    /// Why the master is refused for it, if it is.
+    pub refusal: Option<Refusal>,
+}
+
+/// How a device has to see a region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RegionKind {
+    /// At the addresses that it has in memory: DMA may be under way there.
+    Identity,
+    /// Not at all: the addresses have another meaning for the device.
+    Reserved,
+}
+
+/// A part of a device's address space that is spoken for (`iommu-addresses`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Region {
+    /// Path of its node.
+    pub path: String,
+    /// Where the device sees it.
+    pub range: AddressRange,
+    /// How.
+    pub kind: RegionKind,
+}
+
 /// A master.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Master {
@@ -189,4 +246,12 @@ pub struct Master {
     pub coverage: Coverage,
     /// Whether its node, or that of its host bridge, is enabled. A disabled master's streams count all the same.
     pub enabled: bool,
+    /// Whether its DMA snoops the CPU's caches.
+    pub coherent: bool,
+    /// What describes it, in the order of reading.
+    pub sources: Vec<Source>,
+    /// Where its messages go.
+    pub messages: Vec<MsiRoute>,
+    /// What is spoken for of its address space.
+    pub regions: Vec<Region>,
 }

@@ -6,8 +6,9 @@ use alloc::vec::Vec;
 
 use devicetree::{AddressRange, GicInterrupt, Node, NodeId, ReadError, Tree};
 
-use crate::diagnostic::{Defect, Diagnostic, Diagnostics};
+use crate::diagnostic::{Defect, Diagnostic, Diagnostics, Effect};
 use crate::kinds::{InterruptStyle, KINDS, Kind};
+use crate::messages::MsiRoute;
 
 /// The position of an SMMU in its graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,6 +59,8 @@ pub struct Smmu {
     pub coherent: bool,
     /// Its interrupts; those that cannot be read are left out.
     pub interrupts: Vec<SmmuInterrupt>,
+    /// Where its own messages go, if it has no wires for what it reports.
+    pub messages: Vec<MsiRoute>,
     /// `stream-match-mask`, for specifiers of one cell.
     pub match_mask: u32,
     /// Path of the node whose status disables it, if one does.
@@ -78,6 +81,12 @@ impl Smmu {
             .iter()
             .find(|interrupt| interrupt.line == line)
             .map(|found| found.interrupt)
+    }
+
+    /// Whether its faults can be reported by interrupt.
+    pub fn reports_faults(&self) -> bool {
+        let reports = |line| matches!(line, Line::EventQueue | Line::Combined | Line::Context(_));
+        self.interrupts.iter().any(|interrupt| reports(interrupt.line)) || !self.messages.is_empty()
     }
 
     /// What the tree lets nobody use it for, as a defect of a reference to it.
@@ -108,40 +117,29 @@ pub(crate) fn find(tree: &Tree, diagnostics: &mut Diagnostics) -> Vec<Smmu> {
 }
 
 fn read(node: Node<'_>, kind: &'static Kind, diagnostics: &mut Diagnostics) -> Smmu {
-    let mut report = |property, defect| {
-        diagnostics.push(Diagnostic {
-            node: node.path(),
-            property,
-            cell: None,
-            value: None,
-            defect,
-            blocked: false,
-        });
+    let mut report = |property, defect, effect| {
+        diagnostics.push(Diagnostic::at_node(node.path(), property, defect, effect));
     };
     let disabled_by = node.disabled_by().map(|by| by.path());
     let enabled = disabled_by.is_none();
     let frames = node.regs().unwrap_or_else(|error| {
         // A disabled node is often incomplete, and is not used anyhow.
         if enabled {
-            report("reg", Defect::NoRegisters(error.into()));
+            report("reg", Defect::NoRegisters(error.into()), Effect::Unblocked);
         }
         Vec::new()
     });
-    let interrupts = match interrupts(node, kind) {
-        Ok(interrupts) => interrupts,
-        Err(defect) => {
-            if enabled {
-                report("interrupts", defect);
-            }
-            Vec::new()
-        }
-    };
+    let (interrupts, defect) = interrupts(node, kind);
+    if let Some(defect) = defect.filter(|_| enabled) {
+        report("interrupts", defect, Effect::Unreported);
+    }
     let match_mask = match node.u32("stream-match-mask") {
         Ok(Some(mask)) if kind.masks => mask,
         Ok(_) => 0,
         // Every ID then matches: it cannot be told which bits count.
         Err(error) => {
-            report("stream-match-mask", Defect::Unreadable(error.problem));
+            let defect = Defect::Unreadable(error.problem);
+            report("stream-match-mask", defect, Effect::Blocked);
             u32::MAX
         }
     };
@@ -153,42 +151,50 @@ fn read(node: Node<'_>, kind: &'static Kind, diagnostics: &mut Diagnostics) -> S
         frames,
         coherent: node.is_dma_coherent(),
         interrupts,
+        messages: Vec::new(),
         match_mask,
         disabled_by,
         max_stream: None,
     }
 }
 
-fn interrupts(node: Node<'_>, kind: &Kind) -> Result<Vec<SmmuInterrupt>, Defect> {
+/// Its interrupts as far as they can be read, and what is wrong with them.
+fn interrupts(node: Node<'_>, kind: &Kind) -> (Vec<SmmuInterrupt>, Option<Defect>) {
+    let unreadable = |error: ReadError| (Vec::new(), Some(Defect::NoInterrupts(error.into())));
     match kind.interrupts {
-        InterruptStyle::ByName => by_name(node).map_err(|error| Defect::NoInterrupts(error.into())),
-        InterruptStyle::GlobalThenContext => {
-            let interrupts = node
-                .gic_interrupts()
-                .map_err(|error| Defect::NoInterrupts(error.into()))?;
-            let undivided = Defect::UndividedInterrupts {
-                interrupts: interrupts.len(),
-            };
-            let globals = match node.u32("#global-interrupts") {
-                Ok(Some(globals)) => globals as usize,
-                _ => return Err(undivided),
-            };
-            if globals > interrupts.len() {
-                return Err(undivided);
-            }
-            let line = |index: usize| match index.checked_sub(globals) {
-                Some(bank) => Line::Context(bank),
-                None => Line::Global(index),
-            };
-            let all = interrupts.into_iter().enumerate();
-            Ok(all
-                .map(|(index, interrupt)| SmmuInterrupt {
-                    line: line(index),
-                    interrupt,
-                })
-                .collect())
-        }
+        InterruptStyle::ByName => match by_name(node) {
+            Ok(interrupts) => (interrupts, None),
+            Err(error) => unreadable(error),
+        },
+        InterruptStyle::GlobalThenContext => match node.gic_interrupts() {
+            Ok(interrupts) => divide(node, interrupts),
+            Err(error) => unreadable(error),
+        },
     }
+}
+
+/// Says which interrupts are global and which are of context banks: `#global-interrupts` first, then bank by bank.
+fn divide(node: Node<'_>, interrupts: Vec<GicInterrupt>) -> (Vec<SmmuInterrupt>, Option<Defect>) {
+    let count = interrupts.len();
+    let globals = match node.u32("#global-interrupts") {
+        Ok(Some(globals)) if globals as usize <= count => globals as usize,
+        _ => {
+            let defect = Defect::UndividedInterrupts { interrupts: count };
+            return (Vec::new(), Some(defect));
+        }
+    };
+    let line = |index: usize| match index.checked_sub(globals) {
+        Some(bank) => Line::Context(bank),
+        None => Line::Global(index),
+    };
+    let all = interrupts.into_iter().enumerate();
+    let divided = all.map(|(index, interrupt)| SmmuInterrupt {
+        line: line(index),
+        interrupt,
+    });
+    let none_left =
+        (globals == count && count > 0).then_some(Defect::NoContextInterrupts { interrupts: count });
+    (divided.collect(), none_left)
 }
 
 fn by_name(node: Node<'_>) -> Result<Vec<SmmuInterrupt>, ReadError> {

@@ -7,7 +7,7 @@ use std::vec::Vec;
 use devicetree::{Blob, Tree};
 
 use crate::fixtures::check_folder;
-use crate::{Coverage, Graph, Master, PciFunction, Smmu, SmmuIndex};
+use crate::{Bus, Coverage, Graph, Master, MsiRoute, PciFunction, Region, Smmu, SmmuIndex, Stream};
 
 #[test]
 fn fixtures_say_which_graph_comes_of_them() {
@@ -21,7 +21,8 @@ fn tree(blob: &[u8]) -> Tree {
     Tree::new(Blob::new(blob).unwrap()).unwrap()
 }
 
-/// The functions that a fixture names: `// function /pcie@0 0000:01:02.3`, and aliases behind it.
+/// The functions that a fixture names: `// function /pcie@0 0000:01:02.3`, aliases behind it, and `peers` with the
+/// requester ID at which it may meet others.
 fn functions(source: &str, tree: &Tree) -> Vec<PciFunction> {
     let lines = source
         .lines()
@@ -32,13 +33,18 @@ fn functions(source: &str, tree: &Tree) -> Vec<PciFunction> {
             let parts: Vec<&str> = words[1].split([':', '.']).collect();
             let hex = |text: &str| u16::from_str_radix(text, 16).unwrap();
             let byte = |text: &str| u8::from_str_radix(text, 16).unwrap();
+            let (aliases, peers) = match &words[2..] {
+                [aliases @ .., "peers", place] => (aliases, Some(*place)),
+                aliases => (aliases, None),
+            };
             PciFunction {
                 host_bridge: tree.find(words[0]).unwrap().id(),
                 segment: hex(parts[0]),
                 bus: byte(parts[1]),
                 device: byte(parts[2]),
                 function: byte(parts[3]),
-                requester_ids: words[2..].iter().map(|alias| hex(alias)).collect(),
+                requester_ids: aliases.iter().map(|alias| hex(alias)).collect(),
+                peers_at: peers.map(hex),
             }
         })
         .collect()
@@ -46,27 +52,40 @@ fn functions(source: &str, tree: &Tree) -> Vec<PciFunction> {
 
 /// The whole graph as lines. Properties that are at their defaults are left out.
 fn describe(graph: &Graph) -> Vec<String> {
-    let mut out: Vec<String> = graph.smmus().iter().map(describe_smmu).collect();
-    out.extend(graph.masters().iter().map(describe_master));
+    let mut out: Vec<String> = graph
+        .smmus()
+        .iter()
+        .map(|smmu| describe_smmu(graph, smmu))
+        .collect();
+    out.extend(graph.buses().iter().flat_map(|bus| describe_bus(graph, bus)));
+    out.extend(
+        graph
+            .masters()
+            .iter()
+            .map(|master| describe_master(graph, master)),
+    );
     for group in graph.groups().iter().filter(|group| group.masters.len() > 1) {
         let names = group
             .masters
             .iter()
             .map(|index| graph.master(*index).unwrap().identity.to_string());
         let names: Vec<String> = names.collect();
-        let streams: Vec<String> = group.streams.iter().map(ToString::to_string).collect();
-        out.push(format!("group {}: {}", names.join(" "), streams.join(", ")));
+        let streams = group.streams.iter().map(ToString::to_string);
+        let places = group.peers_at.iter().map(|at| format!("peers at {at}"));
+        let bonds: Vec<String> = streams.chain(places).collect();
+        out.push(format!("group {}: {}", names.join(" "), bonds.join(", ")));
     }
     out.extend(graph.diagnostics().iter().map(ToString::to_string));
     out
 }
 
-fn describe_smmu(smmu: &Smmu) -> String {
+fn describe_smmu(graph: &Graph, smmu: &Smmu) -> String {
     let mut line = format!("smmu {} {}", smmu.path, smmu.kind.name);
     smmu.frames.iter().for_each(|frame| line += &format!(" {frame}"));
     smmu.interrupts
         .iter()
         .for_each(|found| line += &format!(" {:?}={}", found.line, found.interrupt.intid));
+    line += &describe_messages(graph, &smmu.messages);
     if smmu.coherent {
         line += " coherent";
     }
@@ -82,7 +101,55 @@ fn describe_smmu(smmu: &Smmu) -> String {
     line
 }
 
-fn describe_master(master: &Master) -> String {
+/// A bus with its windows; one that has none and is in no list is left out.
+fn describe_bus(graph: &Graph, bus: &Bus) -> Vec<String> {
+    let kind = if bus.is_pci { "pci" } else { "other" };
+    let mut out = Vec::new();
+    for smmu in &bus.legacy {
+        out.push(format!("bus {} {kind} legacy {}", bus.path, smmu.0));
+    }
+    let windows = bus.streams.iter().flatten().flat_map(|map| &map.windows);
+    for window in windows {
+        let to = match &window.target {
+            Ok(target) => {
+                let first = Stream::new(target.smmu, window.output, target.mask);
+                format!("{}: {first}", target.smmu.0)
+            }
+            Err(refusal) if refusal.blocked => "refused, blocked".to_string(),
+            Err(_) => "refused, NOT BLOCKED".to_string(),
+        };
+        out.push(format!(
+            "bus {} {kind} {:#x}-{:#x} -> {to}",
+            bus.path, window.first, window.last
+        ));
+    }
+    if let Some(map) = &bus.messages {
+        for window in &map.windows {
+            let to = match window.target {
+                Ok(target) => format!("{}={:#x}", graph.msi_controllers()[target.0].path, window.output),
+                Err(_) => "refused".to_string(),
+            };
+            out.push(format!(
+                "bus {} {kind} {:#x}-{:#x} msi {to}",
+                bus.path, window.first, window.last
+            ));
+        }
+    }
+    out
+}
+
+fn describe_messages(graph: &Graph, routes: &[MsiRoute]) -> String {
+    let route = |route: &MsiRoute| {
+        let path = &graph.msi_controllers()[route.controller.0].path;
+        match route.device_id {
+            Some(id) => format!(" msi {path}={id:#x}"),
+            None => format!(" msi {path}"),
+        }
+    };
+    routes.iter().map(route).collect()
+}
+
+fn describe_master(graph: &Graph, master: &Master) -> String {
     let verdict = match &master.coverage {
         Coverage::Covered => "covered",
         Coverage::Uncovered => "uncovered",
@@ -95,8 +162,12 @@ fn describe_master(master: &Master) -> String {
         .map(|stream| format!("{}: {stream}", stream.smmu.0))
         .collect();
     let enabled = if master.enabled { "" } else { " (disabled)" };
+    let coherent = if master.coherent { " coherent" } else { "" };
+    let messages = describe_messages(graph, &master.messages);
+    let region = |region: &Region| format!(" {:?} {} ({})", region.kind, region.range, region.path);
+    let regions: String = master.regions.iter().map(region).collect();
     format!(
-        "master {}{enabled} {verdict} [{}]",
+        "master {}{enabled} {verdict} [{}]{coherent}{messages}{regions}",
         master.identity,
         streams.join(", ")
     )
@@ -175,7 +246,7 @@ fn more_masks_than_registers_refuse_one_smmu_only() {
     assert_eq!(graph.master_for_path("/other").coverage, &Coverage::Covered);
     assert_eq!(
         graph.master_for_path("/m0").coverage.to_string(),
-        "refused: error: /m0: iommus: 1025 stream matches with masks, more than 1024: no SMMU has so many registers: \
+        "refused: error: /m0: iommus: 1025 stream matches with masks, more than the 1024 that are compared: \
          every device behind this SMMU is refused; correct the lists"
     );
 }
@@ -209,6 +280,7 @@ fn damaged_trees_give_a_graph() {
                 device: 1,
                 function: 0,
                 requester_ids: Vec::new(),
+                peers_at: None,
             })
             .collect();
         let graph = Graph::build(&tree, &functions);

@@ -106,6 +106,7 @@ impl HostBridge {
             device: function.bdf.device(),
             function: function.bdf.function(),
             requester_ids: function.requester_ids.clone(),
+            peers_at: None,
         })
     }
 

@@ -1,252 +1,239 @@
-//! `iommu-map` at a bus: requester IDs become stream IDs (`pci-iommu.txt`).
+//! `iommu-map` at a bus: requester IDs become stream IDs (`pci-iommu.txt`, `iommu.txt`).
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use devicetree::{Cells, Node, NodeId, Property, ReadError};
+use devicetree::{Cells, Node, Property};
 
 use super::iommus::{checked, specifier_cells};
-use crate::claims::{Binding, Builder, Claim, Subject, at_cell, at_property, refuse};
-use crate::diagnostic::{Defect, Diagnostic};
+use crate::bus::{Bus, StreamTarget};
+use crate::claims::{Binding, Builder, Claim, Subject, refuse};
+use crate::diagnostic::{Defect, Diagnostic, Effect};
+use crate::map::{BadTuple, Map, Place, Tuple, build};
 use crate::master::{Refusal, Stream};
-use crate::smmu::SmmuIndex;
 
 const NAME: &str = "iommu-map";
 const MASK: &str = "iommu-map-mask";
-/// The cells of a tuple to an SMMU with one-cell specifiers: base, phandle, stream ID, length.
-const TUPLE: usize = 4;
+/// The cells of a tuple whose specifier has one cell: base, phandle, ID, length.
+pub(crate) const NARROW: usize = 4;
+/// The highest requester ID of a PCI bus: bus, device and function number.
+pub(crate) const HIGHEST_PCI: u32 = 0xffff;
 
-/// One tuple.
-struct Tuple {
-    base: u32,
-    output: u32,
-    length: u32,
-    target: Result<SmmuIndex, Defect>,
-}
-
-/// A map, or what is wrong with all of it.
-struct Map {
-    mask: u32,
-    tuples: Vec<Tuple>,
-}
-
-/// Why a requester ID has no stream: what is wrong in which cell of the map, and whether an SMMU blocks it still.
-struct NoStream {
-    cell: Option<usize>,
-    defect: Defect,
-    blocked: bool,
-}
-
-/// Reads the map of every bus, and applies those of host bridges to the functions behind them.
-pub(crate) fn read(builder: &mut Builder<'_>) {
-    let tree = builder.tree;
-    let mut maps = BTreeMap::new();
-    for node in tree.nodes() {
-        let Some(property) = node.property(NAME) else {
-            continue;
-        };
-        if builder.is_pci_host(node) {
-            let map = read_map(builder, node, &property).map_err(|diagnostic| {
-                builder.report(Diagnostic {
-                    blocked: false,
-                    ..*diagnostic
-                })
-            });
-            maps.insert(node.id(), (property, map));
-        } else {
-            refuse_bus(builder, &property);
-        }
-    }
-    for index in 0..builder.functions.len() {
-        apply(builder, &maps, index);
-    }
-}
-
-/// Refuses a bus that is not PCI: its devices have numbers that only its own driver knows.
-fn refuse_bus(builder: &mut Builder<'_>, property: &Property<'_>) {
-    let mut refusal = None;
-    refuse(
-        builder,
-        &mut refusal,
-        at_property(property, NAME, Defect::NotPci),
-        false,
-    );
-    let claim = Claim {
-        binding: Binding::Generic,
-        streams: Vec::new(),
-        refusal,
-        tentative: false,
-    };
-    builder.claim(Subject::Node(property.node().id()), claim);
-}
-
-type Maps<'t> = BTreeMap<NodeId, (Property<'t>, Result<Map, Diagnostic>)>;
-
-fn apply(builder: &mut Builder<'_>, maps: &Maps<'_>, index: usize) {
-    let Some(function) = builder.functions.get(index) else {
-        return;
-    };
-    let Some((property, map)) = maps.get(&function.host_bridge) else {
-        return;
-    };
-    let subject = Subject::Function(index);
-    let name = builder.identity(subject).to_string();
-    let mut streams = Vec::new();
-    let mut refusal = None;
-    match map {
+/// Reads the map of a bus, if it has one. The error is the refusal of all devices on the bus.
+pub(crate) fn read(
+    builder: &mut Builder<'_>,
+    node: Node<'_>,
+    is_pci: bool,
+) -> Option<Result<Map<StreamTarget>, Refusal>> {
+    let property = builder.tree.node(node.id()).property(NAME)?;
+    let read =
+        mask_of(&property, MASK, Effect::Unblocked).and_then(|mask| Ok((mask, tuples(builder, &property)?)));
+    let (mask, tuples) = match read {
+        Ok(read) => read,
         Err(diagnostic) => {
-            refusal = Some(Refusal {
-                because: diagnostic.clone(),
+            let because = builder.report(*diagnostic);
+            return Some(Err(Refusal {
+                because,
                 blocked: false,
-            })
+            }));
         }
-        Ok(map) => {
-            for requester in function.all_requester_ids() {
-                match lookup(builder, map, requester, &name) {
-                    Ok(stream) => streams.push(stream),
-                    Err(NoStream {
-                        cell,
-                        defect,
-                        blocked,
-                    }) => {
-                        let diagnostic = match cell {
-                            Some(cell) => at_cell(property, NAME, cell, defect),
-                            None => at_property(property, NAME, defect),
-                        };
-                        refuse(builder, &mut refusal, diagnostic, blocked);
-                    }
-                }
+    };
+    if !is_pci {
+        let effect = Effect::Nothing;
+        builder.report(Diagnostic::at_property(&property, NAME, Defect::NotPci, effect));
+    }
+    let place = Place {
+        property: &property,
+        name: NAME,
+        mask,
+        highest: if is_pci { HIGHEST_PCI } else { u32::MAX },
+        malformed: Effect::Blocked,
+    };
+    Some(Ok(build(builder, &place, &tuples, target)))
+}
+
+/// Makes claims of the map, one for each function behind its bus.
+pub(crate) fn apply(builder: &mut Builder<'_>, bus: &Bus) {
+    let Some(map) = &bus.streams else { return };
+    let functions = builder.functions_behind(bus.node);
+    for index in functions {
+        let claim = match map {
+            Err(refusal) => Claim {
+                refusal: Some(refusal.clone()),
+                ..Claim::new(Binding::Generic, bus.path.clone(), NAME)
+            },
+            Ok(map) => claim(builder, bus, map, index),
+        };
+        builder.claim(Subject::Function(index), claim);
+    }
+}
+
+fn claim(builder: &mut Builder<'_>, bus: &Bus, map: &Map<StreamTarget>, index: usize) -> Claim {
+    let mut claim = Claim::new(Binding::Generic, bus.path.clone(), NAME);
+    let Some(function) = builder.functions.get(index) else {
+        return claim;
+    };
+    for requester in function.all_requester_ids() {
+        match map.lookup(requester.into()) {
+            Some((window, id)) => match &window.target {
+                Ok(target) => claim.streams.push(Stream::new(target.smmu, id, target.mask)),
+                // It was reported when the map was read.
+                Err(refusal) => crate::claims::merge(&mut claim.refusal, refusal.clone()),
+            },
+            None => {
+                let defect = Defect::Unmatched {
+                    requester,
+                    function: builder.identity(Subject::Function(index)).to_string(),
+                };
+                let node = bus.path.clone();
+                let diagnostic = Diagnostic::at_node(node, NAME, defect, Effect::NoMastering);
+                refuse(builder, &mut claim.refusal, diagnostic);
             }
         }
     }
-    builder.claim(
-        subject,
-        Claim {
-            binding: Binding::Generic,
-            streams,
-            refusal,
-            tentative: false,
-        },
-    );
+    claim
 }
 
-fn read_map(builder: &Builder<'_>, node: Node<'_>, property: &Property<'_>) -> Result<Map, Box<Diagnostic>> {
-    let mask = match node.property(MASK).map(|mask| (mask, mask.u32())) {
-        None => u32::MAX,
-        Some((_, Ok(value))) => value,
-        Some((mask, Err(error))) => {
-            return Err(at_property(&mask, MASK, Defect::Unreadable(error.problem)).into());
-        }
+/// The mask of a map: all bits where the node says nothing else.
+pub(crate) fn mask_of(
+    map: &Property<'_>,
+    name: &'static str,
+    effect: Effect,
+) -> Result<u32, Box<Diagnostic>> {
+    let Some(mask) = map.node().property(name) else {
+        return Ok(u32::MAX);
     };
-    let unreadable =
-        |error: ReadError| Box::new(at_property(property, NAME, Defect::Unreadable(error.problem)));
-    let cells = property.cells().map_err(unreadable)?;
-    if cells.is_empty() {
-        return Err(at_property(property, NAME, Defect::EmptyList).into());
+    mask.u32().map_err(|error| {
+        let defect = Defect::Unreadable(error.problem);
+        Box::new(Diagnostic::at_property(&mask, name, defect, effect))
+    })
+}
+
+/// The tuples of a map whose specifiers have one cell each.
+pub(crate) fn narrow_tuples(
+    property: &Property<'_>,
+    name: &'static str,
+    effect: Effect,
+) -> Result<Vec<Tuple>, Box<Diagnostic>> {
+    let fail = |defect| Box::new(Diagnostic::at_property(property, name, defect, effect));
+    let entries = property
+        .entries(NARROW)
+        .map_err(|error| fail(Defect::Unreadable(error.problem)))?;
+    let tuples: Vec<Tuple> = entries
+        .enumerate()
+        .filter_map(|(index, entry)| {
+            Some(Tuple {
+                cell: index * NARROW,
+                base: entry.get(0)?,
+                phandle: entry.get(1)?,
+                output: entry.get(2)?,
+                mask: None,
+                length: entry.get(3)?,
+            })
+        })
+        .collect();
+    if tuples.is_empty() {
+        return Err(fail(Defect::EmptyList));
     }
-    // The width of a tuple depends on its target, and readers disagree about specifiers of two cells. So one
-    // target of that sort makes it unclear where the other tuples are.
-    for (index, phandle) in cells.iter().enumerate().skip(1).step_by(TUPLE) {
-        if let Ok(target) = builder.tree.by_phandle(phandle)
-            && let Some(cells) = specifier_cells(target)
-            && cells != 1
-        {
+    Ok(tuples)
+}
+
+/// Divides a map into tuples.
+///
+/// The binding gives a tuple as many cells as the specifiers of its target have, and three more. For ten years readers
+/// took four, and many trees rely on it where the target's specifiers have two cells. A map that can be divided in one
+/// of the two ways only is read in that way; one that can be divided in both is nobody's to guess.
+fn tuples(builder: &Builder<'_>, property: &Property<'_>) -> Result<Vec<Tuple>, Box<Diagnostic>> {
+    let unreadable = |error: devicetree::ReadError| {
+        let defect = Defect::Unreadable(error.problem);
+        Box::new(Diagnostic::at_property(property, NAME, defect, Effect::Unblocked))
+    };
+    let cells = property.cells().map_err(unreadable)?;
+    let width = |phandle| {
+        let target = builder.tree.by_phandle(phandle).ok()?;
+        specifier_cells(target).map(|cells| (target, cells))
+    };
+    let divided: Vec<_> = cells.iter().skip(1).step_by(NARROW).map(width).collect();
+    // The first target whose specifiers have another number of cells than one, and where it is named.
+    let wide = divided.iter().enumerate().find_map(|(index, found)| match found {
+        Some((target, cells)) if *cells != 1 => Some((index, *target, *cells)),
+        _ => None,
+    });
+    let Some((index, target, count)) = wide else {
+        return narrow_tuples(property, NAME, Effect::Unblocked);
+    };
+    let narrow = cells.len().is_multiple_of(NARROW) && divided.iter().all(Option::is_some);
+    match (wide_tuples(builder, &cells), narrow) {
+        (Some(tuples), false) => Ok(tuples),
+        (None, true) => narrow_tuples(property, NAME, Effect::Unblocked),
+        (Some(_), true) | (None, false) => {
             let defect = Defect::AmbiguousWidth {
                 target: target.path(),
-                cells,
+                cells: count,
             };
-            return Err(at_cell(property, NAME, index, defect).into());
+            let cell = index * NARROW + 1;
+            Err(Diagnostic::at_cell(property, NAME, cell, defect, Effect::Unblocked).into())
         }
     }
-    let entries = property.entries(TUPLE).map_err(unreadable)?;
-    let tuples = entries.filter_map(|entry| tuple(builder, &entry)).collect();
-    Ok(Map { mask, tuples })
 }
 
-fn tuple(builder: &Builder<'_>, entry: &Cells<'_>) -> Option<Tuple> {
-    let (base, phandle, output, length) = (entry.get(0)?, entry.get(1)?, entry.get(2)?, entry.get(3)?);
-    let target = builder
-        .resolve(phandle)
-        .and_then(|(index, smmu, node)| match specifier_cells(node) {
-            Some(1) => Ok(index),
-            cells => Err(Defect::SpecifierCells {
-                target: smmu.path.clone(),
-                cells,
-            }),
+/// The tuples of a map whose targets each say how many cells a specifier has; nothing if it cannot be divided so.
+fn wide_tuples(builder: &Builder<'_>, cells: &Cells<'_>) -> Option<Vec<Tuple>> {
+    let mut tuples = Vec::new();
+    let mut at = 0;
+    while at < cells.len() {
+        let phandle = cells.get(at + 1)?;
+        let width = specifier_cells(builder.tree.by_phandle(phandle).ok()?)? as usize;
+        let mask = match width {
+            1 => None,
+            2 => Some(cells.get(at + 3)?),
+            _ => return None,
+        };
+        tuples.push(Tuple {
+            cell: at,
+            base: cells.get(at)?,
+            phandle,
+            output: cells.get(at + 2)?,
+            mask,
+            length: cells.get(at + 2 + width)?,
         });
-    Some(Tuple {
-        base,
-        output,
-        length,
-        target,
-    })
+        at += 3 + width;
+    }
+    Some(tuples)
 }
 
-/// The stream of a requester ID: the first tuple that holds it decides.
-fn lookup(builder: &Builder<'_>, map: &Map, requester: u16, function: &str) -> Result<Stream, NoStream> {
-    let masked = u32::from(requester) & map.mask;
-    for (index, tuple) in map.tuples.iter().enumerate() {
-        let at = index * TUPLE;
-        let fail = |cell: usize, defect, blocked| {
-            Err(NoStream {
-                cell: Some(at + cell),
-                defect,
-                blocked,
-            })
-        };
-        if tuple.base & !map.mask != 0 {
-            return fail(
-                0,
-                Defect::OutsideMask {
-                    base: tuple.base,
-                    mask: map.mask,
-                },
-                tuple.target.is_ok(),
-            );
+/// The SMMU that a tuple leads to, if all its `span + 1` stream IDs fit there.
+fn target(builder: &Builder<'_>, tuple: &Tuple, span: u32) -> Result<StreamTarget, BadTuple> {
+    let bad = |cell, defect, effect| BadTuple { cell, defect, effect };
+    let (smmu, found, node) = builder
+        .resolve(tuple.phandle)
+        .map_err(|defect| bad(1, defect, Effect::Unblocked))?;
+    let width = specifier_cells(node);
+    let mask = match (width, tuple.mask) {
+        (Some(1), None) => found.match_mask,
+        (Some(2), mask) if found.kind.masks => {
+            if tuple.length > 1 {
+                let length_cell = if mask.is_some() { 4 } else { 3 };
+                let length = tuple.length;
+                return Err(bad(
+                    length_cell,
+                    Defect::LongWideTuple { length },
+                    Effect::Blocked,
+                ));
+            }
+            mask.unwrap_or(found.match_mask)
         }
-        let offset = match masked.checked_sub(tuple.base) {
-            Some(offset) if offset < tuple.length => offset,
-            _ => continue,
-        };
-        let smmu = match &tuple.target {
-            Ok(smmu) => *smmu,
-            Err(defect) => return fail(1, defect.clone(), false),
-        };
-        // Readers whose sums wrap find nothing in such a tuple, others do.
-        if tuple.base.checked_add(tuple.length).is_none() {
-            return fail(
-                3,
-                Defect::Wraps {
-                    base: tuple.base,
-                    length: tuple.length,
-                },
-                true,
-            );
+        _ => {
+            let (target, cells) = (found.path.clone(), width);
+            return Err(bad(
+                1,
+                Defect::SpecifierCells { target, cells },
+                Effect::Unblocked,
+            ));
         }
-        let Some(id) = tuple.output.checked_add(offset) else {
-            return fail(
-                2,
-                Defect::Wraps {
-                    base: tuple.output,
-                    length: tuple.length,
-                },
-                true,
-            );
-        };
-        let Some(target) = builder.smmus.get(smmu.0) else {
-            continue;
-        };
-        return checked(smmu, target, id, target.match_mask).or_else(|(_, defect)| fail(2, defect, true));
-    }
-    let defect = Defect::Unmatched {
-        requester,
-        function: function.to_string(),
     };
-    Err(NoStream {
-        cell: None,
-        defect,
-        blocked: false,
-    })
+    checked(smmu, found, tuple.output.saturating_add(span), mask)
+        .map(|_| StreamTarget { smmu, mask })
+        .map_err(|(cell, defect)| bad(2 + cell, defect, Effect::Blocked))
 }

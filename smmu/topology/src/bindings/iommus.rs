@@ -1,12 +1,10 @@
 //! The generic binding: `iommus` at the master lists SMMUs and specifiers (`iommu.txt`, `arm,smmu.yaml`).
 
-use alloc::vec::Vec;
-
 use devicetree::{Cells, Node, Property};
 
-use crate::claims::{Binding, Builder, Claim, Subject, at_cell, at_property, refuse};
-use crate::diagnostic::Defect;
-use crate::master::{Refusal, Stream};
+use crate::claims::{Binding, Builder, Claim, Subject, refuse};
+use crate::diagnostic::{Defect, Diagnostic, Effect};
+use crate::master::Stream;
 use crate::smmu::{Smmu, SmmuIndex};
 
 const NAME: &str = "iommus";
@@ -23,61 +21,47 @@ pub(crate) fn read(builder: &mut Builder<'_>) {
 }
 
 fn read_list(builder: &mut Builder<'_>, property: &Property<'_>) -> Claim {
-    let mut streams = Vec::new();
-    let mut refusal = None;
+    let mut claim = Claim::new(Binding::Generic, property.node().path(), NAME);
+    let whole = |defect| Diagnostic::at_property(property, NAME, defect, Effect::Unblocked);
     match property.cells() {
         Err(error) => {
-            let diagnostic = at_property(property, NAME, Defect::Unreadable(error.problem));
-            refuse(builder, &mut refusal, diagnostic, false);
+            let diagnostic = whole(Defect::Unreadable(error.problem));
+            refuse(builder, &mut claim.refusal, diagnostic);
         }
-        Ok(cells) if cells.is_empty() => {
-            refuse(
-                builder,
-                &mut refusal,
-                at_property(property, NAME, Defect::EmptyList),
-                false,
-            );
-        }
-        Ok(cells) => read_entries(builder, property, &cells, &mut streams, &mut refusal),
+        Ok(cells) if cells.is_empty() => refuse(builder, &mut claim.refusal, whole(Defect::EmptyList)),
+        Ok(cells) => read_entries(builder, property, &cells, &mut claim),
     }
-    Claim {
-        binding: Binding::Generic,
-        streams,
-        refusal,
-        tentative: false,
-    }
+    claim
 }
 
 /// Reads entry after entry. An entry of unknown length ends the list: the master is refused then, and the rest of its
 /// streams stays unknown.
-fn read_entries(
-    builder: &mut Builder<'_>,
-    property: &Property<'_>,
-    cells: &Cells<'_>,
-    streams: &mut Vec<Stream>,
-    refusal: &mut Option<Refusal>,
-) {
+fn read_entries(builder: &mut Builder<'_>, property: &Property<'_>, cells: &Cells<'_>, claim: &mut Claim) {
+    let at_cell = |cell, defect, effect| Diagnostic::at_cell(property, NAME, cell, defect, effect);
     let mut at = 0;
     while let Some(phandle) = cells.get(at) {
         let length = match entry_cells(builder, phandle) {
             Ok(length) => length,
-            Err(defect) => return refuse(builder, refusal, at_cell(property, NAME, at, defect), false),
+            Err(defect) => {
+                let diagnostic = at_cell(at, defect, Effect::Unblocked);
+                return refuse(builder, &mut claim.refusal, diagnostic);
+            }
         };
         let Some(specifier) = cells.part(at + 1, length) else {
-            let defect = Defect::Truncated {
-                wanted: length,
-                left: cells.len() - at - 1,
-            };
-            return refuse(builder, refusal, at_cell(property, NAME, at, defect), true);
+            let (wanted, left) = (length, cells.len() - at - 1);
+            let diagnostic = at_cell(at, Defect::Truncated { wanted, left }, Effect::Blocked);
+            return refuse(builder, &mut claim.refusal, diagnostic);
         };
-        match builder.resolve(phandle) {
-            Err(defect) => refuse(builder, refusal, at_cell(property, NAME, at, defect), false),
-            Ok((index, smmu, node)) => match stream(index, smmu, node, &specifier) {
-                Ok(stream) => streams.push(stream),
-                Err((cell, defect)) => {
-                    refuse(builder, refusal, at_cell(property, NAME, at + cell, defect), true);
-                }
-            },
+        let stream = match builder.resolve(phandle) {
+            Ok((index, smmu, node)) => stream(index, smmu, node, &specifier)
+                .map_err(|(cell, defect)| (at + cell, defect, Effect::Blocked)),
+            Err(defect) => Err((at, defect, Effect::Unblocked)),
+        };
+        match stream {
+            Ok(stream) => claim.streams.push(stream),
+            Err((cell, defect, effect)) => {
+                refuse(builder, &mut claim.refusal, at_cell(cell, defect, effect));
+            }
         }
         at += 1 + length;
     }

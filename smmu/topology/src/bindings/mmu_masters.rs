@@ -9,9 +9,9 @@ use alloc::vec::Vec;
 use devicetree::{Cells, Node, NodeId, Property};
 
 use super::iommus::checked;
-use crate::claims::{Binding, Builder, Claim, Subject, at_cell, at_property, refuse};
-use crate::diagnostic::{Defect, Diagnostic};
-use crate::master::{Refusal, Stream};
+use crate::claims::{Binding, Builder, Claim, Subject, path_of, refuse};
+use crate::diagnostic::{Defect, Diagnostic, Effect};
+use crate::master::{PciFunction, Refusal};
 use crate::smmu::SmmuIndex;
 
 const NAME: &str = "mmu-masters";
@@ -37,8 +37,9 @@ pub(crate) fn read(builder: &mut Builder<'_>) {
             }
             .read(builder),
             Err(error) => {
-                let diagnostic = at_property(&property, NAME, Defect::UnreadableList(error.problem));
-                builder.report(diagnostic);
+                let defect = Defect::UnreadableList(error.problem);
+                let effect = Effect::Blocked;
+                builder.report(Diagnostic::at_property(&property, NAME, defect, effect));
                 tentatively_refuse_tail(builder, index, &property, &words(&property), 0);
             }
         }
@@ -59,7 +60,7 @@ impl<'t> List<'t> {
         let mut at = 0;
         while let Some(phandle) = self.cells.get(at) {
             if phandle == 0 {
-                builder.report(at_cell(&self.property, NAME, at, Defect::EmptyEntry));
+                builder.report(self.at(at, Defect::EmptyEntry, Effect::Nothing));
                 at += 1;
                 continue;
             }
@@ -78,7 +79,7 @@ impl<'t> List<'t> {
         let master = match builder.tree.by_phandle(phandle) {
             Ok(master) => master,
             Err(error) => {
-                builder.report(at_cell(&self.property, NAME, at, Defect::UnknownMaster(error)));
+                builder.report(self.at(at, Defect::UnknownMaster(error), Effect::Unblocked));
                 return None;
             }
         };
@@ -106,7 +107,7 @@ impl<'t> List<'t> {
                 let defect = Defect::Repeated {
                     master: master.path(),
                 };
-                builder.report(at_cell(&self.property, NAME, at, defect));
+                builder.report(self.at(at, defect, Effect::Nothing));
             }
             Some(_) => {
                 let defect = Defect::Contradicted {
@@ -124,61 +125,50 @@ impl<'t> List<'t> {
     }
 
     fn claim_platform(&self, builder: &mut Builder<'t>, master: Node<'t>, at: usize, ids: &[u32]) {
-        let mut refusal = self.unusable(builder, at);
-        let mut streams = Vec::new();
+        let mut claim = self.claim();
+        claim.refusal = self.unusable(builder, at);
         for (index, &id) in ids.iter().enumerate() {
-            let Some(smmu) = builder.smmus.get(self.smmu.0) else {
-                continue;
-            };
             // This binding has no masks.
-            match checked(self.smmu, smmu, id, 0) {
-                Ok(stream) => streams.push(stream),
-                Err((_, defect)) => {
-                    let diagnostic = at_cell(&self.property, NAME, at + 1 + index, defect);
-                    refuse(builder, &mut refusal, diagnostic, true);
-                }
-            }
+            self.add(builder, &mut claim, at + 1 + index, id);
         }
         if ids.is_empty() {
             let defect = Defect::NoStreams {
                 master: master.path(),
             };
-            refuse(
-                builder,
-                &mut refusal,
-                at_cell(&self.property, NAME, at, defect),
-                true,
-            );
+            refuse(builder, &mut claim.refusal, self.at(at, defect, Effect::Blocked));
         }
-        self.claim(builder, Subject::Node(master.id()), streams, refusal);
+        builder.claim(Subject::Node(master.id()), claim);
     }
 
     fn claim_functions(&self, builder: &mut Builder<'t>, host: Node<'t>, at: usize) {
+        builder
+            .legacy_hosts
+            .entry(host.id())
+            .or_default()
+            .insert(self.smmu);
         let unusable = self.unusable(builder, at);
-        for index in functions_behind(builder, host) {
-            let mut refusal = unusable.clone();
-            let mut streams = Vec::new();
-            let requesters = builder
-                .functions
-                .get(index)
-                .map(|function| function.all_requester_ids());
-            for requester in requesters.unwrap_or_default() {
-                let Some(smmu) = builder.smmus.get(self.smmu.0) else {
-                    continue;
-                };
-                match checked(self.smmu, smmu, u32::from(requester), 0) {
-                    Ok(stream) => streams.push(stream),
-                    Err((_, defect)) => {
-                        refuse(
-                            builder,
-                            &mut refusal,
-                            at_cell(&self.property, NAME, at, defect),
-                            true,
-                        );
-                    }
-                }
+        for index in builder.functions_behind(host.id()) {
+            let mut claim = self.claim();
+            claim.refusal = unusable.clone();
+            let function = builder.functions.get(index);
+            for requester in function.map(PciFunction::all_requester_ids).unwrap_or_default() {
+                self.add(builder, &mut claim, at, requester.into());
             }
-            self.claim(builder, Subject::Function(index), streams, refusal);
+            builder.claim(Subject::Function(index), claim);
+        }
+    }
+
+    /// Adds a stream ID to a claim, or refuses the claim for it; the defect then is at `cell`.
+    fn add(&self, builder: &mut Builder<'t>, claim: &mut Claim, cell: usize, id: u32) {
+        let Some(smmu) = builder.smmus.get(self.smmu.0) else {
+            return;
+        };
+        match checked(self.smmu, smmu, id, 0) {
+            Ok(stream) => claim.streams.push(stream),
+            Err((_, defect)) => {
+                let diagnostic = self.at(cell, defect, Effect::Blocked);
+                refuse(builder, &mut claim.refusal, diagnostic);
+            }
         }
     }
 
@@ -186,49 +176,30 @@ impl<'t> List<'t> {
     fn unusable(&self, builder: &mut Builder<'t>, at: usize) -> Option<Refusal> {
         let defect = builder.smmus.get(self.smmu.0)?.reference_defect()?;
         let mut refusal = None;
-        refuse(
-            builder,
-            &mut refusal,
-            at_cell(&self.property, NAME, at, defect),
-            false,
-        );
+        refuse(builder, &mut refusal, self.at(at, defect, Effect::Unblocked));
         refusal
     }
 
     /// Refuses a master, or all functions behind it if it is a host bridge.
     fn refuse_master(&self, builder: &mut Builder<'t>, master: Node<'t>, at: usize, defect: Defect) {
-        let blocked = builder
-            .smmus
-            .get(self.smmu.0)
-            .is_some_and(|smmu| smmu.is_usable());
+        let effect = Effect::refusal(is_usable(builder, self.smmu));
         let mut refusal = None;
-        refuse(
-            builder,
-            &mut refusal,
-            at_cell(&self.property, NAME, at, defect),
-            blocked,
-        );
+        refuse(builder, &mut refusal, self.at(at, defect, effect));
         for subject in subjects(builder, master) {
-            self.claim(builder, subject, Vec::new(), refusal.clone());
+            let claim = Claim {
+                refusal: refusal.clone(),
+                ..self.claim()
+            };
+            builder.claim(subject, claim);
         }
     }
 
-    fn claim(
-        &self,
-        builder: &mut Builder<'t>,
-        subject: Subject,
-        streams: Vec<Stream>,
-        refusal: Option<Refusal>,
-    ) {
-        builder.claim(
-            subject,
-            Claim {
-                binding: Binding::Legacy,
-                streams,
-                refusal,
-                tentative: false,
-            },
-        );
+    fn claim(&self) -> Claim {
+        Claim::new(Binding::Legacy, path_of(&self.property), NAME)
+    }
+
+    fn at(&self, cell: usize, defect: Defect, effect: Effect) -> Diagnostic {
+        Diagnostic::at_cell(&self.property, NAME, cell, defect, effect)
     }
 
     /// Where the next entry starts behind one of unknown length: at a cell that cannot be a stream ID and is the
@@ -251,7 +222,7 @@ impl<'t> List<'t> {
         }
         if !rest.is_empty() {
             let defect = Defect::LostTail { cells: rest.len() };
-            builder.report(at_cell(&self.property, NAME, start, defect));
+            builder.report(self.at(start, defect, Effect::Blocked));
             let words: Vec<u32> = rest.iter().collect();
             tentatively_refuse_tail(builder, self.smmu, &self.property, &words, start);
         }
@@ -268,7 +239,7 @@ fn tentatively_refuse_tail(
     words: &[u32],
     start: usize,
 ) {
-    let blocked = builder.smmus.get(smmu.0).is_some_and(|smmu| smmu.is_usable());
+    let blocked = is_usable(builder, smmu);
     let mut seen = BTreeSet::new();
     for (offset, &word) in words.iter().enumerate() {
         let Ok(master) = builder.tree.by_phandle(word) else {
@@ -280,20 +251,17 @@ fn tentatively_refuse_tail(
         let defect = Defect::PerhapsListed {
             master: master.path(),
         };
-        let because = Diagnostic {
-            blocked,
-            ..at_cell(property, NAME, start + offset, defect)
-        };
+        let effect = Effect::refusal(blocked);
+        let because = Diagnostic::at_cell(property, NAME, start + offset, defect, effect);
         for subject in subjects(builder, master) {
             let refusal = Some(Refusal {
                 because: because.clone(),
                 blocked,
             });
             let claim = Claim {
-                binding: Binding::Legacy,
-                streams: Vec::new(),
                 refusal,
                 tentative: true,
+                ..Claim::new(Binding::Legacy, path_of(property), NAME)
             };
             builder.claim(subject, claim);
         }
@@ -314,21 +282,15 @@ fn words(property: &Property<'_>) -> Vec<u32> {
 /// Who an entry for `master` is about.
 fn subjects(builder: &Builder<'_>, master: Node<'_>) -> Vec<Subject> {
     if builder.is_pci_host(master) {
-        functions_behind(builder, master)
-            .into_iter()
-            .map(Subject::Function)
-            .collect()
+        let functions = builder.functions_behind(master.id());
+        functions.into_iter().map(Subject::Function).collect()
     } else {
         Vec::from([Subject::Node(master.id())])
     }
 }
 
-fn functions_behind(builder: &Builder<'_>, host: Node<'_>) -> Vec<usize> {
-    let functions = builder.functions.iter().enumerate();
-    functions
-        .filter(|(_, function)| function.host_bridge == host.id())
-        .map(|(index, _)| index)
-        .collect()
+fn is_usable(builder: &Builder<'_>, smmu: SmmuIndex) -> bool {
+    builder.smmus.get(smmu.0).is_some_and(|smmu| smmu.is_usable())
 }
 
 fn stream_id_cells(node: Node<'_>) -> Option<usize> {

@@ -1,5 +1,7 @@
-//! The three ways in which a tree says who emits which stream.
+//! What a tree says of streams, messages and regions: one property a file.
 
+pub(crate) mod iommu_addresses;
 pub(crate) mod iommu_map;
 pub(crate) mod iommus;
 pub(crate) mod mmu_masters;
+pub(crate) mod msi;

@@ -1,0 +1,201 @@
+//! Buses: nodes whose devices are no nodes of the tree, and are known by the requester IDs that they emit.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use devicetree::{Node, NodeId, Tree};
+
+use crate::bindings::{iommu_map, msi};
+use crate::claims::{Builder, at_master};
+use crate::diagnostic::{Defect, Diagnostics, Effect};
+use crate::map::Map;
+use crate::master::{Coverage, Master, PciFunction, Refusal, Stream};
+use crate::messages::{MsiIndex, MsiRoute};
+use crate::smmu::SmmuIndex;
+
+/// Where a window of an `iommu-map` leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamTarget {
+    /// The SMMU.
+    pub smmu: SmmuIndex,
+    /// Bits of the stream ID that are not compared.
+    pub mask: u32,
+}
+
+/// A bus whose devices have requester IDs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bus {
+    /// Its node.
+    pub node: NodeId,
+    /// Its path.
+    pub path: String,
+    /// Whether it is a PCI host bridge. On another bus only its own driver knows who has which requester ID, so
+    /// that none of its devices can be a master here.
+    pub is_pci: bool,
+    /// Whether its node is enabled.
+    pub enabled: bool,
+    /// Whether DMA of its devices snoops the CPU's caches.
+    pub coherent: bool,
+    /// `iommu-map`, if it has one, or why all devices on the bus are refused.
+    pub streams: Option<Result<Map<StreamTarget>, Refusal>>,
+    /// The SMMUs whose `mmu-masters` lists it: there the stream ID of a function is its requester ID.
+    pub legacy: Vec<SmmuIndex>,
+    /// `msi-map`, if it has one that can be read.
+    pub messages: Option<Map<MsiIndex>>,
+    /// `msi-parent`: the controllers that take messages of its devices where it has no map.
+    pub msi_parents: Vec<MsiRoute>,
+}
+
+impl Bus {
+    /// The SMMUs that it names, in any binding.
+    pub fn smmus(&self) -> impl Iterator<Item = SmmuIndex> {
+        let windows = self.streams.iter().flatten().flat_map(|map| &map.windows);
+        let mapped = windows.filter_map(|window| window.target.as_ref().ok());
+        mapped
+            .map(|target| target.smmu)
+            .chain(self.legacy.iter().copied())
+    }
+
+    /// Whether a device on it may emit a stream.
+    fn may_emit(&self, stream: &Stream) -> bool {
+        let windows = self.streams.iter().flatten().flat_map(|map| &map.windows);
+        windows
+            .filter_map(|window| Some((window, window.target.as_ref().ok()?)))
+            .any(|(window, target)| {
+                let last = window.output.wrapping_add(window.last - window.first);
+                let mask = target.mask | stream.mask;
+                target.smmu == stream.smmu
+                    && next_match(window.output, stream.id, mask).is_some_and(|id| id <= last)
+            })
+    }
+
+    /// Where messages of a function on it go.
+    pub(crate) fn messages_of(&self, function: &PciFunction) -> Vec<MsiRoute> {
+        let requesters = function.all_requester_ids();
+        match &self.messages {
+            Some(map) => {
+                let found = requesters.into_iter().filter_map(|id| map.lookup(id.into()));
+                let routes = found.filter_map(|(window, id)| {
+                    Some(MsiRoute {
+                        controller: *window.target.as_ref().ok()?,
+                        device_id: Some(id),
+                    })
+                });
+                routes.collect()
+            }
+            // Without a map the requester ID is the device ID (`pci-msi.txt`).
+            None => {
+                let parents = self.msi_parents.iter();
+                let routes = parents.flat_map(|parent| {
+                    requesters.iter().map(|id| MsiRoute {
+                        controller: parent.controller,
+                        device_id: Some((*id).into()),
+                    })
+                });
+                routes.collect()
+            }
+        }
+    }
+}
+
+/// Reads all buses.
+pub(crate) fn read(builder: &mut Builder<'_>) -> Vec<Bus> {
+    let tree = builder.tree;
+    let mut buses = Vec::new();
+    for node in tree.nodes() {
+        let is_pci = builder.is_pci_host(node);
+        if !node.has("iommu-map") && (!is_pci || is_bridge_below(builder, node)) {
+            continue;
+        }
+        let highest = if is_pci { iommu_map::HIGHEST_PCI } else { u32::MAX };
+        let legacy = builder.legacy_hosts.get(&node.id());
+        let legacy = legacy.iter().flat_map(|smmus| smmus.iter().copied()).collect();
+        buses.push(Bus {
+            node: node.id(),
+            path: node.path(),
+            is_pci,
+            enabled: node.is_enabled(),
+            coherent: node.is_dma_coherent(),
+            streams: iommu_map::read(builder, node, is_pci),
+            legacy,
+            messages: msi::read_map(builder, node, highest),
+            msi_parents: msi::read_parents(builder, node.id()),
+        });
+    }
+    buses
+}
+
+/// Whether a node is a bridge on a PCI bus: its `device_type` is that of a host bridge.
+fn is_bridge_below(builder: &Builder<'_>, node: Node<'_>) -> bool {
+    node.parent().is_some_and(|parent| builder.is_pci_host(parent))
+}
+
+/// How often streams and windows are compared in one tree. What is left then counts as shared.
+const MOST_COMPARED: usize = 1 << 22;
+
+/// Refuses masters whose streams devices on a bus may emit, if nobody can say which device on that bus does.
+pub(crate) fn refuse_shared(
+    tree: &Tree,
+    buses: &[Bus],
+    masters: &mut [Master],
+    diagnostics: &mut Diagnostics,
+) {
+    let mut comparable = MOST_COMPARED;
+    for bus in buses.iter().filter(|bus| !bus.is_pci) {
+        let windows = bus.streams.iter().flatten().map(|map| map.windows.len()).sum();
+        for master in masters.iter_mut().filter(|master| !master.coverage.is_refused()) {
+            let shared = master.streams.iter().find(|stream| {
+                comparable = usize::saturating_sub(comparable, windows);
+                comparable == 0 || bus.may_emit(stream)
+            });
+            if let Some(&stream) = shared {
+                let defect = Defect::SharedWithBus {
+                    master: master.identity.to_string(),
+                    stream,
+                    bus: bus.path.clone(),
+                };
+                let because = at_master(tree, &master.identity, defect, Effect::Blocked);
+                diagnostics.push(because.clone());
+                master.coverage = Coverage::Refused(Refusal {
+                    because,
+                    blocked: true,
+                });
+            }
+        }
+    }
+}
+
+/// The smallest number from `from` on that is `id` in all bits but those of `mask`.
+pub(crate) fn next_match(from: u32, id: u32, mask: u32) -> Option<u32> {
+    let id = id & !mask;
+    if (from ^ id) & !mask == 0 {
+        return Some(from);
+    }
+    // The answer agrees with `from` above some bit, has a one there where `from` has a zero, and is lowest below.
+    (0..32)
+        .filter(|bit| from >> bit & 1 == 0)
+        .map(|bit| {
+            let below = (1 << bit) - 1;
+            from & !below | 1 << bit | id & below
+        })
+        .find(|candidate| (candidate ^ id) & !mask == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_match_is_the_smallest() {
+        for mask in 0..16u32 {
+            for id in 0..16u32 {
+                for from in 0..20u32 {
+                    let expected = (from..16).find(|number| (number ^ id) & !mask & 15 == 0);
+                    assert_eq!(next_match(from, id, mask), expected, "{from} {id} {mask}");
+                }
+            }
+        }
+        assert_eq!(next_match(u32::MAX, 0, u32::MAX), Some(u32::MAX));
+        assert_eq!(next_match(1, 0, 0), None);
+    }
+}

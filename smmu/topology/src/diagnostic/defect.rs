@@ -1,0 +1,445 @@
+//! Defects: each thing that can be wrong in a tree, and what to do about it.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+
+use devicetree::{AddressRange, PhandleError, Problem, ReadError};
+
+use crate::master::Stream;
+
+/// What is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Defect {
+    /// The SMMU's registers cannot be found.
+    #[error("the SMMU's registers cannot be found: {0}")]
+    NoRegisters(Box<ReadError>),
+    /// The SMMU's interrupts cannot be read.
+    #[error("the SMMU's interrupts cannot be read: {0}")]
+    NoInterrupts(Box<ReadError>),
+    /// `#global-interrupts` is missing, or larger than the list.
+    #[error("the {interrupts} interrupts are not divided into global and context ones")]
+    UndividedInterrupts {
+        /// How many interrupts there are.
+        interrupts: usize,
+    },
+    /// All interrupts are global ones.
+    #[error("all {interrupts} interrupts are global ones, and none is left for a context bank")]
+    NoContextInterrupts {
+        /// How many interrupts there are.
+        interrupts: usize,
+    },
+    /// The node's own value cannot be read.
+    #[error("{0}")]
+    Unreadable(Problem),
+    /// An `mmu-masters` that is no list of cells.
+    #[error("{0}")]
+    UnreadableList(Problem),
+    /// The property has no value.
+    #[error("the list is empty")]
+    EmptyList,
+    /// A phandle leads nowhere.
+    #[error("{0}")]
+    Phandle(PhandleError),
+    /// A phandle of 0 in `mmu-masters`: an entry that was taken out.
+    #[error("an empty entry")]
+    EmptyEntry,
+    /// The target is no SMMU that we know.
+    #[error("{target} is no SMMU of a known kind")]
+    Foreign {
+        /// Path of the target.
+        target: String,
+    },
+    /// The target is disabled.
+    #[error("{target} is disabled by the status of {by}")]
+    Disabled {
+        /// Path of the SMMU.
+        target: String,
+        /// Path of the node whose status it is.
+        by: String,
+    },
+    /// The target has a defect of its own.
+    #[error("{target} cannot be used: its registers cannot be found")]
+    Unusable {
+        /// Path of the SMMU.
+        target: String,
+    },
+    /// The target's `#iommu-cells` is missing or not what its kind allows.
+    #[error("{target} has no #iommu-cells that its kind allows")]
+    SpecifierCells {
+        /// Path of the SMMU.
+        target: String,
+        /// Its `#iommu-cells`, if it has one.
+        cells: Option<u32>,
+    },
+    /// The list ends inside an entry.
+    #[error("the list ends inside an entry that needs {wanted} more cells; {left} are left")]
+    Truncated {
+        /// How many cells the entry needs.
+        wanted: usize,
+        /// How many are left.
+        left: usize,
+    },
+    /// A stream ID or mask that the SMMU cannot tell apart.
+    #[error("does not fit the {bits} bits of a stream ID at {smmu}")]
+    TooWide {
+        /// Path of the SMMU.
+        smmu: String,
+        /// How many bits it has.
+        bits: u32,
+    },
+    /// The entry's node does not say how many stream IDs follow.
+    #[error("{master} has no readable #stream-id-cells, so the length of its entry is unknown")]
+    NoStreamIdCells {
+        /// Path of the master.
+        master: String,
+    },
+    /// An entry of `mmu-masters` for a node that is not there.
+    #[error("{0}, so the length of its entry is unknown")]
+    UnknownMaster(PhandleError),
+    /// The rest of an `mmu-masters` list cannot be divided into entries.
+    #[error("what follows, {cells} cells in all, cannot be divided into entries")]
+    LostTail {
+        /// How many cells are lost.
+        cells: usize,
+    },
+    /// The master's phandle appears in a part of a list that cannot be divided into entries.
+    #[error("{master} may be listed in the part of the list that cannot be divided into entries")]
+    PerhapsListed {
+        /// Path of the master.
+        master: String,
+    },
+    /// A master without any stream.
+    #[error("{master} is listed without a stream ID")]
+    NoStreams {
+        /// Path of the master.
+        master: String,
+    },
+    /// The same entry again.
+    #[error("{master} is listed again, with the same stream IDs")]
+    Repeated {
+        /// Path of the master.
+        master: String,
+    },
+    /// Another entry for the same master.
+    #[error("{master} is listed again, with other stream IDs")]
+    Contradicted {
+        /// Path of the master.
+        master: String,
+    },
+    /// A tuple that matches nothing.
+    #[error("a tuple of length 0 matches nothing: firmware was to fill it in")]
+    EmptyTuple,
+    /// A tuple that is never reached.
+    #[error("earlier tuples hold all requester IDs of this one")]
+    Shadowed,
+    /// A tuple to an SMMU with two-cell specifiers that is longer than one ID.
+    #[error("{length} IDs cannot be counted up through a specifier of two cells")]
+    LongWideTuple {
+        /// The tuple's length.
+        length: u32,
+    },
+    /// An `iommu-map` at a bus whose devices cannot be found.
+    #[error("the devices on this bus have no requester IDs that could be found out")]
+    NotPci,
+    /// An `iommu-map` that old and new readers divide into different tuples.
+    #[error("{target} takes specifiers of {cells} cells: old and new readers divide such a map differently")]
+    AmbiguousWidth {
+        /// Path of the SMMU.
+        target: String,
+        /// Its `#iommu-cells`.
+        cells: u32,
+    },
+    /// A tuple whose first requester ID is not under the map's mask.
+    #[error("requester ID base {base:#x} has bits outside iommu-map-mask {mask:#x}")]
+    OutsideMask {
+        /// The tuple's base.
+        base: u32,
+        /// The mask.
+        mask: u32,
+    },
+    /// A tuple that runs over the end of its number space.
+    #[error("{length:#x} IDs from {base:#x} on run over the end of 32 bits")]
+    Wraps {
+        /// Where the tuple starts.
+        base: u32,
+        /// How long it is.
+        length: u32,
+    },
+    /// A requester ID that no tuple matches.
+    #[error("no tuple matches requester ID {requester:#06x} of {function}")]
+    Unmatched {
+        /// The requester ID.
+        requester: u16,
+        /// The function.
+        function: String,
+    },
+    /// Two functions with one address.
+    #[error("two functions have the address {function}")]
+    DuplicateFunction {
+        /// The address.
+        function: String,
+    },
+    /// The two bindings give a master different streams.
+    #[error("mmu-masters gives {master} other streams than the generic binding does")]
+    BindingsDisagree {
+        /// The master.
+        master: String,
+    },
+    /// Two stream matches share some IDs, but neither holds the other.
+    #[error("{master}: {stream} overlaps {other_stream} of {other}, and neither holds the other")]
+    PartialOverlap {
+        /// The master.
+        master: String,
+        /// Its stream.
+        stream: Stream,
+        /// The other master; it may be the same.
+        other: String,
+        /// The other stream.
+        other_stream: Stream,
+    },
+    /// More masked stream matches than are compared.
+    #[error("{matches} stream matches with masks, more than the {limit} that are compared")]
+    TooManyMatches {
+        /// How many.
+        matches: usize,
+        /// How many are compared.
+        limit: usize,
+    },
+    /// A master that shares a stream with a refused one.
+    #[error("{master} cannot be told apart from {other}, which is refused: it shares {stream}")]
+    GroupRefused {
+        /// The master.
+        master: String,
+        /// The stream that they share.
+        stream: Stream,
+        /// The refused one.
+        other: String,
+    },
+    /// A master that may reach, or be reached by, a refused one without passing an SMMU.
+    #[error(
+        "{master} can be reached by {other}, which is refused, without passing an SMMU: they meet at {at}"
+    )]
+    PeerRefused {
+        /// The master.
+        master: String,
+        /// The refused one.
+        other: String,
+        /// Where they meet.
+        at: String,
+    },
+    /// A master whose stream devices on a bus may emit, too.
+    #[error("{master}: {stream} may be emitted by devices on {bus} as well")]
+    SharedWithBus {
+        /// The master.
+        master: String,
+        /// Its stream.
+        stream: Stream,
+        /// Path of the bus.
+        bus: String,
+    },
+    /// A list of streams and masks that no SMMU of this kind has registers for.
+    #[error("its enabled masters need {needed} stream matches, and no {kind} has more than {limit}")]
+    TooFewRegisters {
+        /// How many stream matches.
+        needed: usize,
+        /// The kind of the SMMU.
+        kind: &'static str,
+        /// The most that the architecture allows.
+        limit: usize,
+    },
+    /// The target is no MSI controller.
+    #[error("{target} is no MSI controller")]
+    NoMsiController {
+        /// Path of the target.
+        target: String,
+    },
+    /// The target of an MSI reference is disabled.
+    #[error("{target} is disabled by the status of {by}")]
+    DisabledMsiController {
+        /// Path of the controller.
+        target: String,
+        /// Path of the node whose status it is.
+        by: String,
+    },
+    /// The target's `#msi-cells` is none that can be read.
+    #[error("{target} has an #msi-cells of {cells}, not 0 or 1")]
+    MsiCells {
+        /// Path of the target.
+        target: String,
+        /// Its `#msi-cells`.
+        cells: u32,
+    },
+    /// A node is meant that nothing describes as a master.
+    #[error("{device} is behind no SMMU that is known")]
+    NoMaster {
+        /// Path of the device.
+        device: String,
+    },
+    /// A region whose device does not list it.
+    #[error("{device} does not list this region in its `memory-region`, so the entry does not count")]
+    RegionNotListed {
+        /// Path of the device.
+        device: String,
+    },
+    /// A region of no bytes.
+    #[error("a region of no bytes for {device}")]
+    EmptyRegion {
+        /// Path of the device.
+        device: String,
+    },
+    /// A region that ends behind the address space.
+    #[error("{size:#x} bytes at {address:#x} end behind the 64-bit address space")]
+    RegionWraps {
+        /// Where it starts.
+        address: u64,
+        /// How long it is.
+        size: u64,
+    },
+    /// A region that is to appear to the device at another address than it has.
+    #[error("{device} is to see it at {iova}, but it lies elsewhere: only identity mappings can be kept")]
+    RegionMoved {
+        /// Path of the device.
+        device: String,
+        /// Where the device is to see it.
+        iova: AddressRange,
+    },
+    /// An SMMU that no master names.
+    #[error("no master that is understood names this SMMU")]
+    Unnamed,
+}
+
+impl Defect {
+    /// Whether the tree is right, as far as can be known, and it is the board that does not have what isolation needs.
+    pub(crate) fn is_of_the_board(&self) -> bool {
+        matches!(
+            self,
+            Defect::Foreign { .. } | Defect::Disabled { .. } | Defect::TooFewRegisters { .. }
+        )
+    }
+
+    /// What it means for isolation, where its effect alone does not say it well enough.
+    pub(crate) fn own_isolation(&self) -> Option<&'static str> {
+        Some(match self {
+            Defect::Unnamed => "it stays shut and isolates nothing",
+            Defect::NoRegisters(_) => {
+                "it cannot be shut: its masters are refused, and nothing stops their DMA"
+            }
+            Defect::UnknownMaster(_) => "the device that is meant is not known, and is not covered",
+            Defect::LostTail { .. } | Defect::UnreadableList(_) => {
+                "devices that may be listed there are refused"
+            }
+            Defect::EmptyTuple | Defect::Shadowed => "no device is behind it",
+            Defect::NotPci => "their streams stay blocked, and so do those of other devices that share them",
+            Defect::GroupRefused { .. } => "no SMMU can tell the two apart, so both are refused",
+            Defect::PeerRefused { .. } => "no SMMU stands between the two, so both are refused",
+            Defect::PartialOverlap { .. } => "an ID would match two registers, so all owners are refused",
+            Defect::TooManyMatches { .. } => "every device behind this SMMU is refused",
+            Defect::TooFewRegisters { .. } => "not all of them can be let through at the same time",
+            _ => return None,
+        })
+    }
+
+    /// Its name: for tables and for programs.
+    pub fn kind(&self) -> &'static str {
+        self.name_and_remedy().0
+    }
+
+    /// What to do about it.
+    pub fn remedy(&self) -> &'static str {
+        self.name_and_remedy().1
+    }
+
+    fn name_and_remedy(&self) -> (&'static str, &'static str) {
+        match self {
+            Defect::NoRegisters(_) => (
+                "no-registers",
+                "correct `reg` of the SMMU, or `ranges` of a bus above it",
+            ),
+            Defect::NoInterrupts(_) => (
+                "no-interrupts",
+                "correct `interrupts` and `interrupt-names` of the SMMU",
+            ),
+            Defect::UndividedInterrupts { .. } => (
+                "undivided-interrupts",
+                "give the SMMU a `#global-interrupts` that fits its list",
+            ),
+            Defect::NoContextInterrupts { .. } => (
+                "no-context-interrupts",
+                "list the interrupts of the context banks behind the global ones",
+            ),
+            Defect::Unreadable(_) => ("unreadable", "correct the property"),
+            Defect::UnreadableList(_) => ("unreadable-list", "correct the property"),
+            Defect::EmptyList => ("empty-list", "list the streams, or remove the property"),
+            Defect::Phandle(_) => ("bad-phandle", "correct the phandle"),
+            Defect::EmptyEntry => ("empty-entry", "remove the entry"),
+            Defect::Foreign { .. } => (
+                "foreign-iommu",
+                "only Arm SMMUs are driven: leave the device out of the partition",
+            ),
+            Defect::Disabled { .. } => ("disabled-smmu", "enable the SMMU if it is there"),
+            Defect::Unusable { .. } => ("unusable-smmu", "correct the SMMU's node"),
+            Defect::SpecifierCells { .. } => (
+                "specifier-cells",
+                "give the SMMU the `#iommu-cells` that its binding allows",
+            ),
+            Defect::Truncated { .. } => ("truncated", "complete the entry"),
+            Defect::TooWide { .. } => ("too-wide", "correct the stream ID"),
+            Defect::NoStreamIdCells { .. } => ("no-stream-id-cells", "give the master a `#stream-id-cells`"),
+            Defect::UnknownMaster(_) => ("unknown-master", "correct the phandle"),
+            Defect::LostTail { .. } => ("lost-tail", "repair the entry before it"),
+            Defect::PerhapsListed { .. } => ("perhaps-listed", "repair the entry before it"),
+            Defect::NoStreams { .. } => ("no-streams", "list its stream IDs"),
+            Defect::Repeated { .. } => ("repeated", "list it once"),
+            Defect::Contradicted { .. } => ("contradicted", "list it once"),
+            Defect::EmptyTuple => ("empty-tuple", "fill the tuple in, or remove it"),
+            Defect::Shadowed => ("shadowed-tuple", "remove the tuple, or correct the earlier ones"),
+            Defect::LongWideTuple { .. } => (
+                "long-wide-tuple",
+                "write a tuple of length 1 for each requester ID",
+            ),
+            Defect::NotPci => ("bus-not-pci", "assign no device of this bus"),
+            Defect::AmbiguousWidth { .. } => {
+                ("ambiguous-width", "write tuples of five cells, of length 1 each")
+            }
+            Defect::OutsideMask { .. } => ("outside-mask", "correct the tuple or the map's mask"),
+            Defect::Wraps { .. } => ("wraps", "correct the tuple"),
+            Defect::Unmatched { .. } => ("unmatched", "extend the map"),
+            Defect::DuplicateFunction { .. } => (
+                "duplicate-function",
+                "give the host bridges different segments or bus ranges",
+            ),
+            Defect::BindingsDisagree { .. } => {
+                ("bindings-disagree", "remove one binding, or make them equal")
+            }
+            Defect::PartialOverlap { .. } => ("partial-overlap", "correct the masks"),
+            Defect::TooManyMatches { .. } => ("too-many-matches", "correct the lists"),
+            Defect::GroupRefused { .. } => ("group-refused", "repair the other device's description"),
+            Defect::PeerRefused { .. } => ("peer-refused", "repair the other device's description"),
+            Defect::SharedWithBus { .. } => (
+                "shared-with-bus",
+                "give the device a stream ID that the bus's map does not hold",
+            ),
+            Defect::TooFewRegisters { .. } => (
+                "too-few-registers",
+                "merge stream IDs by masks, or assign fewer devices",
+            ),
+            Defect::NoMsiController { .. } => ("no-msi-controller", "point at the MSI controller"),
+            Defect::DisabledMsiController { .. } => {
+                ("disabled-msi-controller", "enable the controller if it is there")
+            }
+            Defect::MsiCells { .. } => ("msi-cells", "correct the controller's `#msi-cells`"),
+            Defect::NoMaster { .. } => ("no-master", "describe the device, or remove the entry"),
+            Defect::RegionNotListed { .. } => (
+                "region-not-listed",
+                "list the region in the device's `memory-region`, or remove the entry",
+            ),
+            Defect::EmptyRegion { .. } => ("empty-region", "give the region its size"),
+            Defect::RegionWraps { .. } => ("region-wraps", "correct address and size"),
+            Defect::RegionMoved { .. } => (
+                "region-moved",
+                "make `iommu-addresses` equal to `reg`, or remove `reg`",
+            ),
+            Defect::Unnamed => ("unnamed-smmu", "describe its masters, if it has any"),
+        }
+    }
+}
