@@ -2,7 +2,7 @@
 
 use crate::config::{change_command, command, offset};
 use crate::function::{Bridge, Class, Fabric, Function, Pin, Port};
-use crate::{Bdf, ConfigSpace, bar, capability, quiet};
+use crate::{Bdf, ConfigSpace, acs, bar, capability, quiet};
 use alloc::vec::Vec;
 
 /// The buses that a host bridge owns, both ends included.
@@ -20,8 +20,9 @@ const MOST_DEPTH: usize = 16;
 /// Walks all buses of a host bridge.
 ///
 /// On return bus mastering and interrupts of both kinds are off for every function, as are virtual functions, ATS and
-/// expansion ROMs, and every bridge has bus numbers that make sense or
-/// has nothing reachable behind it. BARs are as they were found; [`assign`](crate::assign()) looks at those.
+/// expansion ROMs; what has access control services sends traffic between peers upwards; and every bridge has bus
+/// numbers that make sense or has nothing reachable behind it. BARs are as they were found;
+/// [`assign`](crate::assign()) looks at those.
 pub fn enumerate(config: &impl ConfigSpace, buses: BusRange) -> Fabric {
     let mut walk = Walk {
         config,
@@ -310,6 +311,7 @@ impl<C: ConfigSpace> Walk<'_, C> {
             port,
             pin: Pin::from_register(pin),
             bars: bar::size_all(config, bdf, bar_count),
+            redirects: acs::send_upwards(config, bdf, port, &capabilities),
             capabilities,
             found_mastering,
             requester_ids,

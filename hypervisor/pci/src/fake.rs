@@ -96,6 +96,18 @@ impl FakeFunction {
     pub(crate) fn express(self, port: u16) -> Self {
         self.capability(0x40, 0x10, port << 4 | 2)
     }
+
+    /// Access control services: what the capability and control registers hold, and the control bits that a write
+    /// reaches. PCI Express functions only.
+    pub(crate) fn access_control(mut self, capability: u16, control: u16, writable: u16) -> Self {
+        self.set(0x100, 0x0001_000d, 0);
+        self.set(
+            0x104,
+            u32::from(control) << 16 | u32::from(capability),
+            u32::from(writable) << 16,
+        );
+        self
+    }
 }
 
 /// Root bus, and the devices of the bridges that lead to a device, and the device itself.

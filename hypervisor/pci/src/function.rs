@@ -138,6 +138,10 @@ pub struct Function {
     /// Every requester ID under which its transactions may arrive at the root: its own first, then those that
     /// bridges between PCI Express and PCI put in its place (PCIe to PCI Bridge 2.3), nearest to the root last.
     pub requester_ids: Vec<u16>,
+    /// Whether its access control services, as read back, send to the root complex what could go to a peer: what comes
+    /// from behind it for a root port or downstream port, what it emits to functions of its own device otherwise.
+    /// [`Fabric::peers_at`] says what follows.
+    pub redirects: bool,
 }
 
 impl Function {

@@ -6,14 +6,16 @@
 //! What a device answers is untrusted: every walk is bounded, every size is checked, and a function that answers
 //! nonsense becomes a function without BARs, not an error of the whole bus.
 //!
-//! The order of use: [`enumerate`] switches bus mastering off on each function as it meets it, then reads what it
-//! is; [`assign`] gives addresses to BARs and bridge windows that have none; [`Fabric::set_bus_master`] later opens
-//! one function and the bridges above it.
+//! The order of use: [`enumerate`] switches bus mastering off on each function as it meets it, reads what it is, and
+//! has it send traffic between peers to the root complex; [`assign`] gives addresses to BARs and bridge windows that
+//! have none; [`Fabric::peers_at`] tells who may reach whom all the same; [`Fabric::set_bus_master`] later opens one
+//! function and the bridges above it.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+mod acs;
 mod address;
 mod assign;
 mod bar;
@@ -21,6 +23,7 @@ mod capability;
 mod config;
 mod enumerate;
 mod function;
+mod peers;
 mod place;
 mod quiet;
 mod window;

@@ -5,6 +5,7 @@ use crate::fake::{FakeFunction, FakeSegment};
 use crate::*;
 use proptest::prelude::*;
 
+mod peers;
 mod placement;
 
 const ALL: BusRange = BusRange { first: 0, last: 255 };

@@ -57,6 +57,7 @@ fn edu(physical: Bdf) -> Function {
         capabilities: vec![],
         found_mastering: false,
         requester_ids: vec![physical.requester_id()],
+        redirects: false,
     }
 }
 
