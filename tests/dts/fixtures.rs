@@ -8,8 +8,8 @@ use std::vec::Vec;
 
 use super::source::compile;
 
-/// Checks all `.dts` files of `tests/dts/<folder>`. `describe` gets the source text and the blob.
-pub(crate) fn check_folder(folder: &str, describe: impl Fn(&str, &[u8]) -> Vec<String>) {
+/// Compiles all `.dts` files of `tests/dts/<folder>`. `visit` gets the name, the source text and the blob.
+pub(crate) fn each(folder: &str, mut visit: impl FnMut(&str, &str, &[u8])) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../tests/dts")
         .join(folder);
@@ -20,12 +20,19 @@ pub(crate) fn check_folder(folder: &str, describe: impl Fn(&str, &[u8]) -> Vec<S
     files.retain(|file| file.extension().is_some_and(|extension| extension == "dts"));
     files.sort();
     assert!(!files.is_empty(), "no fixtures in {}", path.display());
-    let mut wrong = Vec::new();
     for file in files {
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
         let source = std::fs::read_to_string(&file).unwrap();
         let blob = compile(&source).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let found = describe(&source, &blob).join("\n");
+        visit(&name, &source, &blob);
+    }
+}
+
+/// Checks all `.dts` files of `tests/dts/<folder>`. `describe` gets the source text and the blob.
+pub(crate) fn check_folder(folder: &str, describe: impl Fn(&str, &[u8]) -> Vec<String>) {
+    let mut wrong = Vec::new();
+    each(folder, |name, source, blob| {
+        let found = describe(source, blob).join("\n");
         let expected: Vec<&str> = source
             .lines()
             .filter_map(|line| line.strip_prefix("//> "))
@@ -36,6 +43,6 @@ pub(crate) fn check_folder(folder: &str, describe: impl Fn(&str, &[u8]) -> Vec<S
                 expected.join("\n")
             ));
         }
-    }
+    });
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -52,6 +52,21 @@ xflags::xflags! {
             /// Print the commands and every test's output.
             optional -v, --verbose
         }
+        /// Read the device tree of any board: which device emits which stream ID on which SMMU, and what is wrong.
+        cmd topology {
+            /// A device tree blob, or a source (then `dtc` compiles it).
+            required file: PathBuf
+            /// Print the graph as JSON instead.
+            optional --json
+            /// Draw the graph into this file.
+            optional --svg output: PathBuf
+            /// Why this device can or cannot be given to a guest: a path, an alias, a label, or a PCI address as 0000:01:00.0.
+            optional --why device: String
+            /// Exit with status 1 if the tree has errors: for a board vendor's CI.
+            optional --check
+            /// The stream match registers that each SMMUv1 or v2 has: the demand of enabled masters may not exceed them.
+            optional --match-registers count: usize
+        }
         /// What has to pass before a commit: fmt, clippy, the tidy checks and all tests.
         cmd ci {
             /// Leave the tests out.
@@ -88,7 +103,9 @@ mod tests {
 
     #[test]
     fn every_subcommand_has_help_of_its_own() {
-        for name in ["setup", "build", "bundle", "run", "test", "ci", "tidy"] {
+        for name in [
+            "setup", "build", "bundle", "run", "test", "topology", "ci", "tidy",
+        ] {
             let text = help(&[name.to_string(), "--help".to_string()]).unwrap();
             assert!(text.starts_with(&format!("xtask {name}\n")), "{text}");
             assert_eq!(text.matches("xtask ").count(), 1, "{text}");

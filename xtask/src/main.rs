@@ -18,6 +18,7 @@ mod setup;
 mod symbols;
 mod test;
 mod tidy;
+mod topology;
 
 use std::process::ExitCode;
 
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         flags::XtaskCmd::Test(cmd) => cmd.run(),
         flags::XtaskCmd::Ci(cmd) => cmd.run(),
         flags::XtaskCmd::Tidy(cmd) => cmd.run(),
+        flags::XtaskCmd::Topology(cmd) => cmd.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -56,6 +56,13 @@ impl Bus {
             .chain(self.legacy.iter().copied())
     }
 
+    /// The MSI controllers that it names.
+    pub fn msi_controllers(&self) -> impl Iterator<Item = MsiIndex> {
+        let windows = self.messages.iter().flat_map(|map| &map.windows);
+        let mapped = windows.filter_map(|window| window.target.as_ref().ok().copied());
+        mapped.chain(self.msi_parents.iter().map(|parent| parent.controller))
+    }
+
     /// Whether a device on it may emit a stream.
     fn may_emit(&self, stream: &Stream) -> bool {
         let windows = self.streams.iter().flatten().flat_map(|map| &map.windows);

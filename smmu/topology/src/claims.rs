@@ -275,11 +275,10 @@ pub(crate) fn at_master(tree: &Tree, identity: &Identity, defect: Defect, effect
         Identity::Pci { host_bridge, .. } => (*host_bridge, "iommu-map"),
     };
     let node = tree.node(node);
-    let property = if node.has(generic) {
-        generic
-    } else {
-        "#stream-id-cells"
-    };
+    let named = [generic, "#stream-id-cells"]
+        .into_iter()
+        .find(|name| node.has(name));
+    let property = named.unwrap_or("reg");
     Diagnostic::at_node(node.path(), property, defect, effect)
 }
 

@@ -148,12 +148,12 @@ impl Settling<'_> {
         let mut partial = None;
         for other in others {
             let sharers = owners_of(other);
+            // The owners of one match are joined already, so that one of each will do.
+            if let (Some(&one), Some(&two)) = (owners_of(&wide).first(), sharers.first()) {
+                self.join_all(&[one, two]);
+            }
             if wide.holds(other) {
                 self.held.push(*other);
-                // The owners of one match are joined already, so that one of each will do.
-                if let (Some(&one), Some(&two)) = (owners_of(&wide).first(), sharers.first()) {
-                    self.join_all(&[one, two]);
-                }
             } else if !other.holds(&wide) {
                 partial = Some(*other);
                 self.refuse_overlap(sharers, *other, owners_of(&wide), wide);

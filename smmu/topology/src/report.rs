@@ -179,7 +179,7 @@ impl Report<'_> {
             .collect();
         write!(
             f,
-            "    {:<width$}  {:<8}  {}",
+            "    {:<width$}  {:<8}  stream {}",
             master.identity.to_string(),
             word(master),
             Streams(&streams)
@@ -214,23 +214,26 @@ impl Report<'_> {
         let Some(Ok(map)) = &bus.streams else {
             return Ok(());
         };
-        for window in &map.windows {
-            let Ok(target) = window.target.as_ref() else {
-                continue;
-            };
-            if target.smmu == smmu {
-                let stream = Stream::new(smmu, window.output, target.mask);
-                write!(
-                    f,
-                    "    {}  {what}: requester IDs {:#06x}..={:#06x}",
-                    bus.path, window.first, window.last
-                )?;
-                write!(f, " from {stream} on")?;
-                if map.mask != u32::MAX {
-                    write!(f, "; map mask {:#x}", map.mask)?;
-                }
-                writeln!(f, "{disabled}")?;
+        let windows = map.windows.iter().filter_map(|window| {
+            let target = window.target.as_ref().ok().filter(|target| target.smmu == smmu)?;
+            let first = Stream::new(smmu, window.output, target.mask);
+            Some(match window.last - window.first {
+                0 => alloc::format!("{:#x} → {}", window.first, Streams(&[&first])),
+                _ => alloc::format!(
+                    "{:#x}..={:#x} → {} and on",
+                    window.first,
+                    window.last,
+                    Streams(&[&first])
+                ),
+            })
+        });
+        let windows: Vec<String> = windows.collect();
+        if !windows.is_empty() {
+            write!(f, "    {}  {what}: requester ID {}", bus.path, windows.join(", "))?;
+            if map.mask != u32::MAX {
+                write!(f, "; map mask {:#x}", map.mask)?;
             }
+            writeln!(f, "{disabled}")?;
         }
         Ok(())
     }
@@ -305,13 +308,13 @@ fn or_none(text: &str) -> &str {
     if text.is_empty() { "none" } else { text }
 }
 
-/// Streams in a row; the word only once.
+/// Stream IDs in a row, with their masks behind a slash.
 pub(crate) struct Streams<'s>(pub(crate) &'s [&'s Stream]);
 
 impl Display for Streams<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, stream) in self.0.iter().enumerate() {
-            f.write_str(if index == 0 { "stream " } else { ", " })?;
+            f.write_str(if index == 0 { "" } else { ", " })?;
             write!(f, "{:#x}", stream.id)?;
             if stream.mask != 0 {
                 write!(f, "/{:#x}", stream.mask)?;

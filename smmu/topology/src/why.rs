@@ -82,7 +82,7 @@ impl Why<'_> {
                 .collect();
             if !streams.is_empty() {
                 let (path, kind) = (&smmu.path, smmu.kind.name);
-                writeln!(f, "    {} at {path} ({kind})", Streams(&streams))?;
+                writeln!(f, "    stream {} at {path} ({kind})", Streams(&streams))?;
             }
         }
         match &source.refusal {

@@ -1,6 +1,6 @@
 //! Installs what is missing, saying each command before it runs it; where it cannot, it says what to type.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -18,6 +18,39 @@ pub(crate) enum Item {
     Linker,
     /// A QEMU that is new enough.
     Qemu,
+    /// A program that only some subcommand needs.
+    Program(Program),
+}
+
+/// A program that is used as it comes, in any version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Program {
+    /// Its name on the search path.
+    pub(crate) name: &'static str,
+    /// Debian's package that has it.
+    pub(crate) package: &'static str,
+    /// What it is.
+    pub(crate) what: &'static str,
+}
+
+impl Program {
+    /// Where it is, if it is anywhere.
+    pub(crate) fn find(self) -> Option<PathBuf> {
+        let path = std::env::var_os("PATH")?;
+        std::env::split_paths(&path)
+            .map(|folder| folder.join(self.name))
+            .find(|program| program.is_file())
+    }
+
+    /// Where it is; it is installed if it is missing.
+    pub(crate) fn ready(self) -> Result<PathBuf> {
+        if let Some(found) = self.find() {
+            return Ok(found);
+        }
+        let missing = [Item::Program(self)];
+        install(&missing)?;
+        self.find().ok_or_else(|| still_missing(&missing))
+    }
 }
 
 const BACKPORTS_LIST: &str = "/etc/apt/sources.list.d/bookworm-backports.list";
@@ -69,8 +102,11 @@ pub(crate) fn still_missing(missing: &[Item]) -> anyhow::Error {
     }
     let commands = apt_commands(missing, &System::read());
     if commands.is_empty() {
-        text.push_str("Install them by the means of your system. With rustup, the toolchain is:\n");
-        text.push_str(&format!("  rustup target add {}\n", toolchain::TARGET));
+        text.push_str("Install them by the means of your system.\n");
+        if missing.contains(&Item::Toolchain) {
+            text.push_str("With rustup, the toolchain is:\n");
+            text.push_str(&format!("  rustup target add {}\n", toolchain::TARGET));
+        }
     } else {
         text.push_str("Type, as root:\n");
         for words in commands {
@@ -100,6 +136,7 @@ fn describe(item: Item) -> String {
             Some(found) => format!("QEMU {} or later (found {found})", qemu::OLDEST),
             None => format!("QEMU {} or later for AArch64", qemu::OLDEST),
         },
+        Item::Program(program) => format!("{} ({})", program.what, program.name),
     }
 }
 
@@ -207,6 +244,10 @@ fn apt_commands(missing: &[Item], system: &System) -> Vec<Vec<String>> {
     if missing.contains(&Item::Qemu) && !backports {
         packages.push("qemu-system-arm");
     }
+    packages.extend(missing.iter().filter_map(|item| match item {
+        Item::Program(program) => Some(program.package),
+        _ => None,
+    }));
     if !packages.is_empty() {
         commands.push(words(&format!("{install} {}", packages.join(" "))));
     }
@@ -304,6 +345,19 @@ mod tests {
                 "apt-get update",
                 "apt-get install --yes --no-install-recommends --no-remove lld"
             ]
+        );
+    }
+
+    #[test]
+    fn a_program_is_installed_by_its_package() {
+        let program = Program {
+            name: "dtc",
+            package: "device-tree-compiler",
+            what: "the device tree compiler",
+        };
+        assert_eq!(
+            lines(&[Item::Program(program)], &DEBIAN_12)[1],
+            "apt-get install --yes --no-install-recommends --no-remove device-tree-compiler"
         );
     }
 

@@ -11,6 +11,7 @@ mod version;
 
 use anyhow::Result;
 
+pub(crate) use install::Program;
 pub(crate) use linker::Linker;
 pub(crate) use qemu::Qemu;
 pub(crate) use toolchain::{Library, TARGET, Toolchain};

@@ -106,7 +106,7 @@ impl HostBridge {
             device: function.bdf.device(),
             function: function.bdf.function(),
             requester_ids: function.requester_ids.clone(),
-            peers_at: None,
+            peers_at: self.fabric.peers_at(function.bdf).map(Bdf::requester_id),
         })
     }
 

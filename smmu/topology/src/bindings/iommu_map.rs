@@ -235,5 +235,11 @@ fn target(builder: &Builder<'_>, tuple: &Tuple, span: u32) -> Result<StreamTarge
     };
     checked(smmu, found, tuple.output.saturating_add(span), mask)
         .map(|_| StreamTarget { smmu, mask })
-        .map_err(|(cell, defect)| bad(2 + cell, defect, Effect::Blocked))
+        .map_err(|(cell, defect)| {
+            bad(
+                2 + cell.min(usize::from(tuple.mask.is_some())),
+                defect,
+                Effect::Blocked,
+            )
+        })
 }

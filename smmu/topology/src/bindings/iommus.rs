@@ -106,7 +106,8 @@ fn stream(
         (2, Some(id), Some(mask)) if smmu.kind.masks => (id, mask),
         _ => return Err(bad_cells()),
     };
-    checked(index, smmu, id, mask).map_err(|(cell, defect)| (1 + cell, defect))
+    // Without a cell of its own the mask is to blame on the ID that it is applied to.
+    checked(index, smmu, id, mask).map_err(|(cell, defect)| (1 + cell.min(specifier.len() - 1), defect))
 }
 
 /// A stream whose ID and mask fit the SMMU. The error says which of the two does not.

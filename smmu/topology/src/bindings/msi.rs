@@ -1,6 +1,6 @@
 //! `msi-map` and `msi-parent`: who takes messages (`pci-msi.txt`, `msi.txt`).
 //!
-//! A defect here costs a device its messages, never its isolation.
+//! A defect here costs a device its messages, never its isolation. Of disabled nodes nothing is read.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -20,7 +20,9 @@ const PARENT: &str = "msi-parent";
 /// Reads the map of a bus, if it has one that can be read.
 pub(crate) fn read_map(builder: &mut Builder<'_>, node: Node<'_>, highest: u32) -> Option<Map<MsiIndex>> {
     let tree = builder.tree;
-    let property = tree.node(node.id()).property(MAP)?;
+    let property = Some(tree.node(node.id()))
+        .filter(Node::is_enabled)?
+        .property(MAP)?;
     let read = mask_of(&property, MASK, Effect::NoMessages).and_then(|mask| {
         let tuples = narrow_tuples(&property, MAP, Effect::NoMessages)?;
         Ok((mask, tuples))
@@ -59,7 +61,8 @@ pub(crate) fn read_map(builder: &mut Builder<'_>, node: Node<'_>, highest: u32) 
 
 /// Reads `msi-parent` of a node, if it has one. Entries behind one of unknown length are lost.
 pub(crate) fn read_parents(builder: &mut Builder<'_>, node: NodeId) -> Vec<MsiRoute> {
-    let Some(property) = builder.tree.node(node).property(PARENT) else {
+    let node = Some(builder.tree.node(node)).filter(Node::is_enabled);
+    let Some(property) = node.and_then(|node| node.property(PARENT)) else {
         return Vec::new();
     };
     let mut routes = Vec::new();

@@ -141,8 +141,11 @@ pub enum Defect {
     /// An `iommu-map` at a bus whose devices cannot be found.
     #[error("the devices on this bus have no requester IDs that could be found out")]
     NotPci,
-    /// An `iommu-map` that old and new readers divide into different tuples.
-    #[error("{target} takes specifiers of {cells} cells: old and new readers divide such a map differently")]
+    /// An `iommu-map` that divides into tuples in both of the ways that are in use, or in none.
+    #[error(
+        "{target} takes specifiers of {cells} cells, and the map divides into tuples in both of the ways that are in \
+         use, or in none"
+    )]
     AmbiguousWidth {
         /// Path of the SMMU.
         target: String,
@@ -369,7 +372,7 @@ impl Defect {
             ),
             Defect::Unreadable(_) => ("unreadable", "correct the property"),
             Defect::UnreadableList(_) => ("unreadable-list", "correct the property"),
-            Defect::EmptyList => ("empty-list", "list the streams, or remove the property"),
+            Defect::EmptyList => ("empty-list", "fill the list in, or remove the property"),
             Defect::Phandle(_) => ("bad-phandle", "correct the phandle"),
             Defect::EmptyEntry => ("empty-entry", "remove the entry"),
             Defect::Foreign { .. } => (

@@ -1,0 +1,70 @@
+//! `cargo xtask topology`: the stream graph of any board, read from its device tree, without booting anything.
+
+mod device;
+mod json;
+mod source;
+mod svg;
+
+use anyhow::{Context, Result};
+use topology::Graph;
+
+use crate::flags;
+use crate::project::step;
+
+pub(crate) use source::read_tree;
+
+impl flags::Topology {
+    pub(crate) fn run(self) -> Result<()> {
+        let tree = read_tree(&self.file)?;
+        let wanted = self
+            .why
+            .as_deref()
+            .map(|name| device::find(&tree, name))
+            .transpose()?;
+        let functions: Vec<_> = wanted.iter().filter_map(|wanted| wanted.function()).collect();
+        let graph = Graph::build(&tree, &functions);
+        let problems = self.problems(&graph);
+        if let Some(file) = &self.svg {
+            let title = self.file.file_name().unwrap_or_default().to_string_lossy();
+            std::fs::write(file, svg::draw(&graph, &title))
+                .with_context(|| format!("cannot write {}", file.display()))?;
+            step("topology", format!("drawn into {}", file.display()));
+        }
+        if let Some(wanted) = wanted {
+            print!("{}", wanted.why(&graph, &tree));
+        } else if self.json {
+            println!("{}", json::write(&graph)?);
+        } else if self.svg.is_none() {
+            print!("{}", graph.report());
+        }
+        for problem in &problems {
+            eprintln!("error: {problem}");
+        }
+        if !problems.is_empty() {
+            // Not an error of this program: what is wrong was said.
+            std::process::exit(1);
+        }
+        Ok(())
+    }
+
+    /// What makes the check fail.
+    fn problems(&self, graph: &Graph) -> Vec<String> {
+        let mut problems = Vec::new();
+        if let Some(registers) = self.match_registers {
+            for (smmu, demand) in graph.smmus().iter().zip(graph.demands()) {
+                if smmu.kind.match_registers.is_some() && demand.enabled > registers {
+                    problems.push(format!(
+                        "{}: its enabled masters need {} stream matches, and it has registers for {registers}",
+                        smmu.path, demand.enabled
+                    ));
+                }
+            }
+        }
+        let [(_, errors), ..] = graph.severities();
+        let errors = errors + graph.omitted_diagnostics();
+        if self.check && errors > 0 {
+            problems.push(format!("{}: {errors} errors", self.file.display()));
+        }
+        problems
+    }
+}

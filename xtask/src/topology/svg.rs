@@ -1,0 +1,386 @@
+//! The graph as a picture: a box for each SMMU, a row for each of its masters, problems in colour.
+
+mod sheet;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use topology::{Coverage, Graph, Master, MsiIndex, Severity, Smmu, SmmuIndex, Stream};
+
+use sheet::{Sheet, shortened, wrapped};
+
+const ROW: usize = 18;
+/// Where the columns begin.
+const GROUP_X: usize = 24;
+const DEVICE_X: usize = 62;
+const STREAM_X: usize = 560;
+const MESSAGE_X: usize = 940;
+const SMMU_X: usize = 1040;
+const WIDTH: usize = 1440;
+/// How many streams stand in one line of a row.
+const STREAMS_PER_LINE: usize = 5;
+/// How many characters of a path fit its column.
+const DEVICE_CHARACTERS: usize = 66;
+
+const RED: &str = "#c62828";
+const AMBER: &str = "#b26a00";
+const GREEN: &str = "#2e7d32";
+const GREY: &str = "#8a8a8a";
+const INK: &str = "#1f2933";
+/// Colours that tell groups, and MSI controllers, from their neighbours.
+const HUES: [&str; 6] = ["#1565c0", "#6a1b9a", "#00838f", "#ad1457", "#4e342e", "#37474f"];
+
+/// Draws the graph.
+pub(crate) fn draw(graph: &Graph, title: &str) -> String {
+    let mut picture = Picture {
+        graph,
+        sheet: Sheet::new(WIDTH),
+        groups: group_numbers(graph),
+    };
+    picture.head(title);
+    for (index, smmu) in graph.smmus().iter().enumerate() {
+        picture.smmu(SmmuIndex(index), smmu);
+    }
+    picture.without_streams();
+    picture.controllers();
+    picture.diagnostics();
+    picture.sheet.finish()
+}
+
+/// Groups of several masters, numbered from 1, by master.
+fn group_numbers(graph: &Graph) -> BTreeMap<usize, usize> {
+    let several = graph.groups().iter().filter(|group| group.masters.len() > 1);
+    let numbered = several.zip(1..);
+    numbered
+        .flat_map(|(group, number)| group.masters.iter().map(move |master| (master.0, number)))
+        .collect()
+}
+
+fn hue(number: usize) -> &'static str {
+    HUES.get(number % HUES.len()).copied().unwrap_or(INK)
+}
+
+/// The colour of a master, and a word for it.
+fn colour(master: &Master) -> (&'static str, &'static str) {
+    match &master.coverage {
+        Coverage::Refused(refusal) if refusal.because.severity() == Severity::Error => (RED, "refused"),
+        Coverage::Refused(_) => (AMBER, "refused"),
+        Coverage::Uncovered => (AMBER, "uncovered"),
+        Coverage::Covered if !master.enabled => (GREY, "covered, disabled"),
+        Coverage::Covered => (GREEN, "covered"),
+    }
+}
+
+/// One row of an SMMU's section.
+struct Row {
+    device: String,
+    word: &'static str,
+    colour: &'static str,
+    /// The whole of what the row may have to shorten.
+    hint: String,
+    group: Option<usize>,
+    streams: Vec<String>,
+    controllers: BTreeSet<MsiIndex>,
+}
+
+struct Picture<'g> {
+    graph: &'g Graph,
+    sheet: Sheet,
+    groups: BTreeMap<usize, usize>,
+}
+
+impl Picture<'_> {
+    fn head(&mut self, title: &str) {
+        let sheet = &mut self.sheet;
+        sheet.down(34);
+        sheet.text(GROUP_X, 20, "bold", INK, &format!("Stream graph of {title}"));
+        sheet.down(22);
+        let mut x = GROUP_X;
+        for (colour, word) in [
+            (GREEN, "covered"),
+            (GREY, "covered, its node is disabled"),
+            (AMBER, "this board cannot isolate it"),
+            (RED, "refused: the tree is wrong"),
+        ] {
+            sheet.dot_above(x + 5, colour);
+            sheet.text(x + 16, 12, "normal", INK, word);
+            x += 46 + 7 * word.len();
+        }
+        sheet.down(20);
+        let key = "Gn: a group that has one owner · Mn: messages go to MSI controller n · \
+                   id/mask: bits of the mask are not compared · r→id: requester ID r emits stream ID id";
+        sheet.text(GROUP_X, 12, "normal", INK, key);
+        sheet.down(8);
+    }
+
+    fn smmu(&mut self, index: SmmuIndex, smmu: &Smmu) {
+        let rows = self.rows(index);
+        let facts = self.facts(index, smmu);
+        let lines = |row: &Row| row.streams.len().div_ceil(STREAMS_PER_LINE).max(1);
+        let rows_height = rows.iter().map(|row| lines(row) * ROW).sum::<usize>();
+        let height = rows_height.max(facts.len() * 16 + 34) + 14;
+        let sheet = &mut self.sheet;
+        sheet.down(16);
+        let colour = if smmu.disabled_by.is_some() {
+            AMBER
+        } else if smmu.frames.is_empty() {
+            RED
+        } else {
+            INK
+        };
+        sheet.rect(SMMU_X, 0, WIDTH - SMMU_X - 24, height, colour);
+        let path = shortened(&smmu.path, 44);
+        sheet.at(18).text(SMMU_X + 12, 13, "bold", colour, &path);
+        for (line, fact) in facts.iter().enumerate() {
+            sheet
+                .at(38 + line * 16)
+                .text(SMMU_X + 12, 12, "normal", INK, fact);
+        }
+        let mut y = 20;
+        for row in rows {
+            self.row(y, &row);
+            y += lines(&row) * ROW;
+        }
+        self.sheet.down(height);
+    }
+
+    fn row(&mut self, y: usize, row: &Row) {
+        let sheet = self.sheet.at(y);
+        if let Some(group) = row.group {
+            sheet.text(GROUP_X, 11, "bold", hue(group), &format!("G{group}"));
+        }
+        sheet.at(y - 4).dot(DEVICE_X - 10, row.colour);
+        let device = shortened(&row.device, DEVICE_CHARACTERS);
+        sheet.at(y).hinted_text(
+            DEVICE_X,
+            12,
+            row.colour,
+            &device,
+            &format!("{}: {}", row.hint, row.word),
+        );
+        for (line, streams) in row.streams.chunks(STREAMS_PER_LINE).enumerate() {
+            let text = streams.join("  ");
+            sheet.at(y + line * ROW).text(STREAM_X, 12, "normal", INK, &text);
+        }
+        let last = row
+            .streams
+            .chunks(STREAMS_PER_LINE)
+            .next()
+            .map_or(0, |streams| streams.join("  ").len());
+        let x = STREAM_X + 7 * last + 8;
+        sheet
+            .at(y - 4)
+            .line(x.min(MESSAGE_X), MESSAGE_X + 50, SMMU_X, row.colour);
+        let mut x = MESSAGE_X + 4;
+        for controller in &row.controllers {
+            let number = controller.0 + 1;
+            sheet
+                .at(y - 8)
+                .text(x, 10, "bold", hue(number), &format!("M{number}"));
+            x += 22;
+        }
+    }
+
+    /// The rows of an SMMU: masters that share a group stand together.
+    fn rows(&self, index: SmmuIndex) -> Vec<Row> {
+        let mut masters: Vec<(usize, &Master)> = self
+            .graph
+            .masters()
+            .iter()
+            .enumerate()
+            .filter(|(_, master)| master.streams.iter().any(|stream| stream.smmu == index))
+            .collect();
+        let first = |master: &Master| master.streams.iter().find(|stream| stream.smmu == index).copied();
+        masters.sort_by_key(|(position, master)| {
+            let group = self.groups.get(position).and_then(|number| {
+                let members = masters_of(&self.groups, *number);
+                members
+                    .filter_map(|member| self.graph.masters().get(member).and_then(first))
+                    .min()
+            });
+            (group.or(first(master)), first(master))
+        });
+        let mut rows: Vec<Row> = masters
+            .into_iter()
+            .map(|(position, master)| self.master_row(index, position, master))
+            .collect();
+        rows.extend(self.graph.buses().iter().flat_map(|bus| bus_rows(index, bus)));
+        rows
+    }
+
+    fn master_row(&self, index: SmmuIndex, position: usize, master: &Master) -> Row {
+        let (colour, word) = colour(master);
+        let streams = master.streams.iter().filter(|stream| stream.smmu == index);
+        let mut hint = master.identity.to_string();
+        if let Coverage::Refused(refusal) = &master.coverage {
+            hint = refusal.to_string();
+        }
+        Row {
+            device: master.identity.to_string(),
+            word,
+            colour,
+            hint,
+            group: self.groups.get(&position).copied(),
+            streams: streams.map(number).collect(),
+            controllers: master.messages.iter().map(|route| route.controller).collect(),
+        }
+    }
+
+    fn facts(&self, index: SmmuIndex, smmu: &Smmu) -> Vec<String> {
+        let mut facts = vec![format!(
+            "{}: {}",
+            smmu.kind.name,
+            shortened(&smmu.compatible.join(", "), 36)
+        )];
+        if let Some(by) = &smmu.disabled_by {
+            facts.push(format!("DISABLED by {}", shortened(by, 34)));
+        }
+        let frames: Vec<String> = smmu.frames.iter().map(ToString::to_string).collect();
+        facts.push(match frames.is_empty() {
+            true => "no registers that can be found".to_string(),
+            false => format!("registers {}", frames.join(", ")),
+        });
+        facts.push(format!(
+            "{} interrupts, {} walks",
+            smmu.interrupts.len(),
+            if smmu.coherent { "coherent" } else { "non-coherent" }
+        ));
+        if smmu.match_mask != 0 {
+            facts.push(format!("stream-match-mask {:#x}", smmu.match_mask));
+        }
+        if let (Some(limit), Some(demand)) = (smmu.kind.match_registers, self.graph.demands().get(index.0)) {
+            facts.push(format!(
+                "matches: {} enabled, {} all, of {limit} at most",
+                demand.enabled, demand.all
+            ));
+        }
+        if let Some(highest) = smmu.max_stream {
+            facts.push(format!("highest stream ID {highest:#x}"));
+        }
+        facts
+    }
+
+    /// Masters that no SMMU of the picture has a row for.
+    fn without_streams(&mut self) {
+        let lost: Vec<&Master> = self
+            .graph
+            .masters()
+            .iter()
+            .filter(|master| master.streams.is_empty())
+            .collect();
+        if lost.is_empty() {
+            return;
+        }
+        self.heading("Behind no SMMU that can be used");
+        for master in lost {
+            let (colour, word) = colour(master);
+            self.sheet.down(ROW);
+            self.sheet.at(0).dot_above(DEVICE_X - 10, colour);
+            let device = shortened(&master.identity.to_string(), DEVICE_CHARACTERS);
+            self.sheet.text(DEVICE_X, 12, "normal", colour, &device);
+            let reason = match &master.coverage {
+                Coverage::Refused(refusal) => refusal.because.defect.to_string(),
+                _ => word.to_string(),
+            };
+            self.sheet
+                .text(STREAM_X, 12, "normal", colour, &shortened(&reason, 110));
+        }
+    }
+
+    fn controllers(&mut self) {
+        if self.graph.msi_controllers().is_empty() {
+            return;
+        }
+        self.heading("MSI controllers");
+        for (controller, number) in self.graph.msi_controllers().iter().zip(1..) {
+            self.sheet.down(ROW);
+            self.sheet
+                .text(GROUP_X, 12, "bold", hue(number), &format!("M{number}"));
+            let text = format!("{} ({})", controller.path, controller.compatible.join(", "));
+            self.sheet.text(DEVICE_X, 12, "normal", INK, &text);
+        }
+    }
+
+    fn diagnostics(&mut self) {
+        let [errors, warnings, notes] = self.graph.severities().map(|(_, count)| count);
+        self.heading(&format!("{errors} errors, {warnings} warnings, {notes} notes"));
+        let mut all: Vec<_> = self.graph.diagnostics().iter().collect();
+        all.sort_by_key(|diagnostic| std::cmp::Reverse(diagnostic.severity()));
+        for diagnostic in all {
+            let colour = match diagnostic.severity() {
+                Severity::Error => RED,
+                Severity::Warning => AMBER,
+                Severity::Note => GREY,
+            };
+            for (line, text) in wrapped(&diagnostic.to_string(), 190).iter().enumerate() {
+                self.sheet.down(15);
+                let x = if line == 0 { GROUP_X } else { GROUP_X + 16 };
+                self.sheet.text(x, 11, "normal", colour, text);
+            }
+        }
+    }
+
+    fn heading(&mut self, text: &str) {
+        self.sheet.down(32);
+        self.sheet.text(GROUP_X, 14, "bold", INK, text);
+    }
+}
+
+fn masters_of(groups: &BTreeMap<usize, usize>, number: usize) -> impl Iterator<Item = usize> {
+    groups
+        .iter()
+        .filter(move |(_, group)| **group == number)
+        .map(|(master, _)| *master)
+}
+
+/// The rows of a bus at an SMMU: one for each binding that describes it.
+fn bus_rows(index: SmmuIndex, bus: &topology::Bus) -> Vec<Row> {
+    let what = if bus.is_pci { "PCI" } else { "bus" };
+    let colour = match (bus.enabled, bus.is_pci) {
+        (false, _) => GREY,
+        (true, true) => GREEN,
+        (true, false) => AMBER,
+    };
+    let row = |streams: Vec<String>| Row {
+        device: format!("{} ({what})", bus.path),
+        word: if bus.is_pci {
+            "PCI functions, by requester ID"
+        } else {
+            "nobody can say which device has which ID"
+        },
+        colour,
+        hint: bus.path.clone(),
+        group: None,
+        streams,
+        controllers: bus.msi_controllers().collect(),
+    };
+    let windows = bus.streams.iter().flatten().flat_map(|map| &map.windows);
+    let mapped: Vec<String> = windows
+        .filter_map(|window| {
+            let target = window
+                .target
+                .as_ref()
+                .ok()
+                .filter(|target| target.smmu == index)?;
+            let first = number(&Stream::new(index, window.output, target.mask));
+            Some(match window.last - window.first {
+                0 => format!("{:x}→{first}", window.first),
+                _ => format!("{:x}–{:x}→{first}…", window.first, window.last),
+            })
+        })
+        .collect();
+    let legacy = bus
+        .legacy
+        .contains(&index)
+        .then(|| row(vec!["requester ID = stream ID".to_string()]));
+    legacy
+        .into_iter()
+        .chain((!mapped.is_empty()).then(|| row(mapped)))
+        .collect()
+}
+
+fn number(stream: &Stream) -> String {
+    match stream.mask {
+        0 => format!("{:#x}", stream.id),
+        mask => format!("{:#x}/{mask:#x}", stream.id),
+    }
+}
