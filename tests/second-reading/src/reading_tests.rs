@@ -210,6 +210,17 @@ fn old_maps_to_two_cell_smmus_have_four_cells() {
 }
 
 #[test]
+fn maps_to_several_smmus_or_to_others_have_no_old_form() {
+    let map = iommu_map("iommu-map = <0x0 0x20 0x9 0x1 0x8 0x10 0xa 0x1>");
+    assert_eq!(map[0], window(0, 0, "/v2", 9, Some(1), 8));
+    let map = iommu_map("iommu-map = <0x0 0x50 0x9 0x1>");
+    assert_eq!(
+        (&map[0]["iommu"], &map[0]["length"]),
+        (&json!("/other"), &json!(9))
+    );
+}
+
+#[test]
 fn four_cells_for_many_ids_of_a_two_cell_smmu_are_too_few() {
     assert_eq!(
         iommu_map("iommu-map = <0x0 0x20 0x1c00 0x100>"),
@@ -256,6 +267,11 @@ fn a_broken_map_says_what_is_left() {
     assert_eq!(
         map[0]["error"], "unfit #iommu-cells",
         "an SMMUv3 takes no tuple of two cells, however it is written"
+    );
+    let map = iommu_map("iommu-map = <0x0 0x70 0x0 0x0 0x1 0x8 0x10 0x5 0x1>");
+    assert_eq!(
+        (&map[0]["error"], &map[1]),
+        (&json!("unfit #iommu-cells"), &window(1, 8, "/v3", 5, None, 1))
     );
 }
 
