@@ -67,6 +67,11 @@ xflags::xflags! {
             /// The stream match registers that each SMMUv1 or v2 has: the demand of enabled masters may not exceed them.
             optional --match-registers count: usize
         }
+        /// Read all device trees of Debian's arm64 kernels, twice by independent means, and say what is in them.
+        cmd corpus {
+            /// Read the .dtb files below this folder instead; what an expected.json there says is compared as well.
+            optional --folder folder: PathBuf
+        }
         /// What has to pass before a commit: fmt, clippy, the tidy checks and all tests.
         cmd ci {
             /// Leave the tests out.

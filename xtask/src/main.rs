@@ -8,6 +8,7 @@ mod board;
 mod build;
 mod bundle;
 mod ci;
+mod corpus;
 mod flags;
 mod partition_file;
 mod project;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         flags::XtaskCmd::Run(cmd) => cmd.run(),
         flags::XtaskCmd::Test(cmd) => cmd.run(),
         flags::XtaskCmd::Ci(cmd) => cmd.run(),
+        flags::XtaskCmd::Corpus(cmd) => cmd.run(),
         flags::XtaskCmd::Tidy(cmd) => cmd.run(),
         flags::XtaskCmd::Topology(cmd) => cmd.run(),
     };

@@ -11,7 +11,7 @@ use topology::Graph;
 use crate::flags;
 use crate::project::step;
 
-pub(crate) use source::read_tree;
+pub(crate) use source::{DTC, parse, read_tree};
 
 impl flags::Topology {
     pub(crate) fn run(self) -> Result<()> {
