@@ -139,7 +139,7 @@ impl Report<'_> {
             .iter()
             .filter(|master| master.coverage == Coverage::Covered)
             .count();
-        write!(f, "  {} masters, {covered} of them covered", masters.len())?;
+        write!(f, "  masters: {}, covered: {covered}", masters.len())?;
         if let Some(highest) = smmu.max_stream {
             write!(f, "; highest stream ID {highest:#x}")?;
         }
@@ -267,7 +267,7 @@ impl Report<'_> {
 
     fn diagnostics(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [errors, warnings, notes] = self.graph.severities().map(|(_, count)| count);
-        write!(f, "{errors} errors, {warnings} warnings, {notes} notes")?;
+        write!(f, "errors: {errors}, warnings: {warnings}, notes: {notes}")?;
         match self.graph.omitted_diagnostics() {
             0 => writeln!(f)?,
             more => writeln!(f, ", and {more} more defects that were only counted")?,

@@ -161,12 +161,22 @@ fn verdict(f: &mut fmt::Formatter<'_>, master: &Master) -> fmt::Result {
             "  so: uncovered; nothing translates or stops its DMA, and only `dma = \"trusted\"` gives it to a guest"
         ),
         Coverage::Refused(refusal) => {
-            let fate = if refusal.blocked {
-                "its streams stay blocked"
-            } else {
-                "and nothing of ours stops its DMA"
-            };
-            writeln!(f, "  so: refused, {fate}: {}", refusal.because)
+            let because = &refusal.because;
+            // What a source above said is not said again in full.
+            let said = master
+                .sources
+                .iter()
+                .any(|source| source.refusal.as_ref() == Some(refusal));
+            if !said {
+                writeln!(f, "  {because}")?;
+            }
+            writeln!(
+                f,
+                "  so: refused ({}): {}; {}",
+                because.defect.kind(),
+                because.isolation(),
+                because.defect.remedy()
+            )
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail, ensure};
 use devicetree::{Node, NodeId, Tree};
-use topology::{Graph, PciFunction};
+use topology::{Bus, Graph, PciFunction};
 
 /// A device that was asked for.
 #[derive(Debug)]
@@ -30,9 +30,24 @@ impl Wanted {
         };
         match (view.index, self) {
             (Some(index), _) => graph.why(tree, index).to_string(),
-            (None, Wanted::Node(node)) => unnamed(tree.node(*node)),
+            (None, Wanted::Node(node)) => match graph.buses().iter().find(|bus| bus.node == *node) {
+                Some(bus) => whole_bus(bus),
+                None => unnamed(tree.node(*node)),
+            },
             (None, Wanted::Function(_)) => String::new(),
         }
+    }
+}
+
+/// What is to be said of a bus as a whole.
+fn whole_bus(bus: &Bus) -> String {
+    let path = &bus.path;
+    if bus.is_pci {
+        format!("{path}: a PCI host bridge, no device: ask for a function behind it, as 0000:01:00.0\n")
+    } else {
+        format!(
+            "{path}: a bus whose devices only its own driver can tell apart: none of them can be given to a guest\n"
+        )
     }
 }
 

@@ -4,6 +4,8 @@ mod device;
 mod json;
 mod source;
 mod svg;
+#[cfg(test)]
+mod tests;
 
 use anyhow::{Context, Result};
 use topology::Graph;

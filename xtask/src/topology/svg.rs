@@ -302,7 +302,7 @@ impl Picture<'_> {
 
     fn diagnostics(&mut self) {
         let [errors, warnings, notes] = self.graph.severities().map(|(_, count)| count);
-        self.heading(&format!("{errors} errors, {warnings} warnings, {notes} notes"));
+        self.heading(&format!("errors: {errors}, warnings: {warnings}, notes: {notes}"));
         let mut all: Vec<_> = self.graph.diagnostics().iter().collect();
         all.sort_by_key(|diagnostic| std::cmp::Reverse(diagnostic.severity()));
         for diagnostic in all {

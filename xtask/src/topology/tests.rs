@@ -1,0 +1,145 @@
+//! The fixtures of the stream graph, drawn and written in every form.
+
+#[path = "../../../tests/dts/blob.rs"]
+mod blob;
+#[path = "../../../tests/dts/source.rs"]
+mod source;
+
+use std::path::Path;
+
+use serde_json::Value;
+use topology::Graph;
+
+use super::device::find;
+use super::{json, parse, svg};
+use crate::flags;
+
+fn text(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/dts/topology");
+    std::fs::read_to_string(folder.join(name).with_extension("dts")).unwrap()
+}
+
+fn tree(name: &str) -> devicetree::Tree {
+    parse(&source::compile(&text(name)).unwrap()).unwrap()
+}
+
+fn fixtures() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/dts/topology");
+    let names = std::fs::read_dir(folder).unwrap();
+    names
+        .map(|entry| {
+            entry
+                .unwrap()
+                .path()
+                .file_stem()
+                .unwrap()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect()
+}
+
+#[test]
+fn every_form_holds_every_device_and_every_defect() {
+    for name in fixtures() {
+        let tree = tree(&name);
+        let graph = Graph::build(&tree, &[]);
+        let (picture, table) = (svg::draw(&graph, &name), graph.report().to_string());
+        let document: Value = serde_json::from_str(&json::write(&graph).unwrap()).unwrap();
+        for master in graph.masters() {
+            let device = master.identity.to_string();
+            assert!(picture.contains(&device), "{name}: no {device} in the picture");
+            assert!(table.contains(&device), "{name}: no {device} in the table");
+        }
+        for smmu in graph.smmus() {
+            assert!(
+                picture.contains(&smmu.path) && table.contains(&smmu.path),
+                "{name}: {}",
+                smmu.path
+            );
+        }
+        assert_eq!(
+            document["masters"].as_array().unwrap().len(),
+            graph.masters().len()
+        );
+        let diagnostics = document["diagnostics"].as_array().unwrap();
+        assert_eq!(diagnostics.len(), graph.diagnostics().len());
+        for (written, diagnostic) in diagnostics.iter().zip(graph.diagnostics()) {
+            assert_eq!(written["kind"], diagnostic.defect.kind());
+            assert!(table.contains(&diagnostic.to_string()), "{name}: {diagnostic}");
+        }
+        // Every element is closed, and what it says is no markup.
+        assert_eq!(
+            picture.matches("<text").count(),
+            picture.matches("</text>").count()
+        );
+        assert!(picture.ends_with("</svg>\n"));
+    }
+}
+
+#[test]
+fn a_check_fails_for_errors_only() {
+    let problems = |name: &str, check, match_registers| {
+        let command = flags::Topology {
+            file: name.into(),
+            json: false,
+            svg: None,
+            why: None,
+            check,
+            match_registers,
+        };
+        command.problems(&Graph::build(&tree(name), &[]))
+    };
+    assert_eq!(problems("iommus-dangling-phandle", true, None).len(), 1);
+    assert_eq!(problems("iommus-dangling-phandle", false, None), [""; 0]);
+    // This board cannot isolate the device, but the tree is right.
+    assert_eq!(problems("iommus-disabled-smmu", true, None), [""; 0]);
+    assert_eq!(problems("smmu-too-few-registers", false, Some(129)), [""; 0]);
+    assert_eq!(
+        problems("smmu-too-few-registers", false, Some(128)),
+        ["/smmu@0: its enabled masters need 129 stream matches, and it has registers for 128"]
+    );
+}
+
+fn why(name: &str, device: &str) -> String {
+    let tree = tree(name);
+    let wanted = find(&tree, device).unwrap();
+    let functions: Vec<_> = wanted.function().into_iter().collect();
+    wanted.why(&Graph::build(&tree, &functions), &tree)
+}
+
+#[test]
+fn why_tells_the_chain() {
+    assert_eq!(
+        why("both-bindings-differ", "/a"),
+        "/a; enabled\n  \
+         mmu-masters of /smmu@0 (legacy binding) says:\n    \
+         stream 0x1 at /smmu@0 (SMMUv1)\n  \
+         iommus of /a (generic binding) says:\n    \
+         stream 0x2 at /smmu@0 (SMMUv1)\n  \
+         no other device is in its group\n  \
+         its DMA does not snoop the CPU's caches\n  \
+         error: /a: iommus: mmu-masters gives /a other streams than the generic binding does: the device is refused \
+         and its streams stay blocked; remove one binding, or make them equal\n  \
+         so: refused (bindings-disagree): the device is refused and its streams stay blocked; remove one binding, or \
+         make them equal\n"
+    );
+    assert!(why("iommu-map-windows", "0000:03:00.0").ends_with(
+        "so: refused (unmatched): the function is refused and its bus mastering stays off; extend the map\n"
+    ));
+    assert!(why("iommu-map-windows", "00:00.0").contains("so: covered"));
+    assert!(why("iommu-map-not-pci", "fsl-mc").contains("only its own driver can tell apart"));
+    assert!(why("smmu-unnamed", "smmu").contains("speaks of it"));
+}
+
+#[test]
+fn a_device_that_is_not_there_is_an_error() {
+    let tree = tree("iommu-map-windows");
+    for (name, part) in [
+        ("nothing", "no node, alias or label nothing"),
+        ("0005:00:00.0", "no host bridge has segment 5"),
+    ] {
+        let error = find(&tree, name).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}
