@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use system_tests::attacks::{Attacks, Catalogue, Outcome, Reports};
+use system_tests::dtb::Binding;
 use system_tests::story::Story;
 
 use crate::board::Board;
@@ -19,13 +20,16 @@ use crate::symbols::Symbols;
 
 /// How long a run may take, unless the command line says otherwise.
 const TIMEOUT_S: u64 = 120;
+/// The partition of the control.
+const NO_IOMMU_PARTITION: &str = "tests/partitions/no-iommu.toml";
 
 /// One of the runs that this subcommand offers.
 #[derive(Debug, Clone)]
 struct Plan {
     story: &'static str,
     partition: PathBuf,
-    iommu: bool,
+    /// Which binding describes what is behind the SMMU; nothing on a machine without one.
+    binding: Option<Binding>,
 }
 
 /// Everything a run needs.
@@ -49,7 +53,14 @@ impl flags::Run {
         let artifacts = build::build(&project, &tools, self.verbose)?;
         let archive = bundle::pack_for(&project, &artifacts, &plan.partition)?;
         build::report(&artifacts, archive.len());
-        step("boot", board.describe(plan.iommu));
+        let described = plan.binding.map(|binding| match binding {
+            Binding::Generic => String::new(),
+            other => format!(" · described by the binding: {other}"),
+        });
+        step(
+            "boot",
+            board.describe(plan.binding.is_some()) + &described.unwrap_or_default(),
+        );
         let context = Runner {
             project: &project,
             tools: &tools,
@@ -64,30 +75,34 @@ impl flags::Run {
     }
 
     fn plan(&self) -> Result<Plan> {
-        let (story, partition, iommu) = match (self.no_iommu, self.never_load, &self.partition) {
+        let binding: Binding = self.binding.as_deref().unwrap_or("generic").parse()?;
+        if self.no_iommu && self.binding.is_some() {
+            bail!(
+                "--binding says how the SMMU is described, and --no-iommu runs without one: leave one of them out"
+            );
+        }
+        let (story, partition) = match (self.no_iommu, self.never_load, &self.partition) {
             (true, true, _) => {
                 bail!("--no-iommu and --never-load exclude each other: without an SMMU there is no driver")
             }
             (true, _, Some(_)) | (_, true, Some(_)) => {
                 bail!("--partition is a run of its own: leave out --no-iommu and --never-load")
             }
-            (true, false, None) => ("no-iommu", PathBuf::from("tests/partitions/no-iommu.toml"), false),
-            (false, true, None) => (
-                "never-load",
-                PathBuf::from("tests/partitions/never-load.toml"),
-                true,
-            ),
+            (true, false, None) => ("no-iommu", NO_IOMMU_PARTITION.into()),
+            (false, true, None) => ("never-load", PathBuf::from("tests/partitions/never-load.toml")),
             (false, false, Some(file)) => (
                 "own",
                 std::path::absolute(file).context("cannot find the partition file")?,
-                true,
             ),
-            (false, false, None) => ("main", PathBuf::from(bundle::MAIN_PARTITION), true),
+            (false, false, None) if binding == Binding::Conflict => {
+                ("binding-conflict", PathBuf::from(bundle::MAIN_PARTITION))
+            }
+            (false, false, None) => ("main", PathBuf::from(bundle::MAIN_PARTITION)),
         };
         Ok(Plan {
             story,
             partition,
-            iommu,
+            binding: (!self.no_iommu).then_some(binding),
         })
     }
 }
@@ -96,8 +111,8 @@ impl Runner<'_> {
     fn run(&self, plan: &Plan, with_control: bool) -> Result<()> {
         let control = Plan {
             story: "no-iommu",
-            partition: PathBuf::from("tests/partitions/no-iommu.toml"),
-            iommu: false,
+            partition: NO_IOMMU_PARTITION.into(),
+            binding: None,
         };
         // The control runs beside the main run, silently: its machine has CPUs and memory of its own.
         let (main, control) = std::thread::scope(|scope| {
@@ -132,11 +147,19 @@ impl Runner<'_> {
         let archive = bundle::pack(&partition, &self.artifacts.members())?;
         let archive_path = self.project.out().join(format!("bundle-run-{}.cpio", plan.story));
         build::write_if_changed(&archive_path, &archive)?;
-        let command = Boot::Plain {
-            core: &self.artifacts.core,
-            bundle: &archive_path,
-        }
-        .command(self.tools, self.board, plan.iommu);
+        let core = self.artifacts.core.as_path();
+        let command = match plan.binding {
+            Some(binding) => {
+                let folder = self.project.out().join("run");
+                scenario::described_by(binding, self.tools, self.board, (core, &archive_path), &folder)?
+            }
+            None => Boot::Plain {
+                core,
+                bundle: &archive_path,
+                tree: None,
+            }
+            .command(self.tools, self.board, false),
+        };
         if live {
             if self.verbose {
                 show(&command);

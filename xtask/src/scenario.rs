@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use system_tests::Verdict;
 use system_tests::attacks::Catalogue;
 use system_tests::damage::ComponentDamage;
-use system_tests::dtb::{Dtb, TreeDamage};
+use system_tests::dtb::{Binding, Dtb, TreeDamage};
 use system_tests::scenario::{Ends, Scenario};
 use system_tests::story::Story;
 
@@ -40,12 +40,14 @@ pub(crate) fn catalogue(project: &Project) -> Result<Catalogue> {
 /// How the machine gets to the core.
 #[derive(Debug)]
 pub(crate) enum Boot<'a> {
-    /// QEMU's own boot loader, with the device tree that QEMU makes.
+    /// QEMU's own boot loader.
     Plain {
         /// The core's image.
         core: &'a Path,
         /// The bundle.
         bundle: &'a Path,
+        /// A device tree in place of the one that QEMU makes.
+        tree: Option<&'a Path>,
     },
     /// QEMU's boot loader starts a stage 0, which starts the core that lies in memory.
     Stage0 {
@@ -82,9 +84,12 @@ impl Boot<'_> {
         let mut arguments = board.arguments(iommu);
         let mut push = |word: &str, value: String| arguments.extend([word.to_string(), value]);
         match self {
-            Boot::Plain { core, bundle } => {
+            Boot::Plain { core, bundle, tree } => {
                 push("-kernel", core.display().to_string());
                 push("-initrd", bundle.display().to_string());
+                if let Some(tree) = tree {
+                    push("-dtb", tree.display().to_string());
+                }
             }
             Boot::Stage0 { stage0, core, bundle } => {
                 push("-kernel", stage0.display().to_string());
@@ -109,6 +114,37 @@ impl Boot<'_> {
         }
         qemu::command(&tools.qemu.program, arguments)
     }
+}
+
+/// The device tree that QEMU makes for a command; `file` is where it is kept.
+fn dump_tree(mut command: Command, file: &Path) -> Result<Vec<u8>> {
+    command.args(["-machine", &format!("dumpdtb={}", file.display())]);
+    let output = command.output().context("cannot start QEMU")?;
+    ensure!(
+        output.status.success(),
+        "QEMU does not write its device tree: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    fs::read(file).with_context(|| format!("QEMU left no {}", file.display()))
+}
+
+/// The command that boots `core` on a machine with an SMMU that `binding` describes. Files it needs are kept in `folder`.
+pub(crate) fn described_by(
+    binding: Binding,
+    tools: &Tools,
+    board: &Board,
+    (core, bundle): (&Path, &Path),
+    folder: &Path,
+) -> Result<Command> {
+    let boot = |tree| Boot::Plain { core, bundle, tree }.command(tools, board, true);
+    if binding == Binding::Generic {
+        return Ok(boot(None));
+    }
+    fs::create_dir_all(folder)?;
+    let original = dump_tree(boot(None), &folder.join("qemu.dtb"))?;
+    let tree = folder.join(format!("{binding}.dtb"));
+    build::write_if_changed(&tree, &binding.apply(&original)?)?;
+    Ok(boot(Some(&tree)))
 }
 
 fn loader(file: &Path, address: u64) -> String {
@@ -301,11 +337,19 @@ impl Bench<'_> {
                 .command(self.tools, &self.board, scenario.iommu)
             }
             (None, Some(damage)) => self.loose(scenario, damage, &core, &bundle, &folder)?,
+            (None, None) if scenario.iommu => described_by(
+                scenario.binding,
+                self.tools,
+                &self.board,
+                (&core, &bundle),
+                &folder,
+            )?,
             (None, None) => Boot::Plain {
                 core: &core,
                 bundle: &bundle,
+                tree: None,
             }
-            .command(self.tools, &self.board, scenario.iommu),
+            .command(self.tools, &self.board, false),
         };
         command.args(&scenario.arguments);
         let mut story = story(self.project, &scenario.story)?;
@@ -372,16 +416,13 @@ impl Bench<'_> {
         bundle: &Path,
         folder: &Path,
     ) -> Result<Command> {
-        let dump = folder.join("qemu.dtb");
-        let mut command = Boot::Plain { core, bundle }.command(self.tools, &self.board, scenario.iommu);
-        command.args(["-machine", &format!("dumpdtb={}", dump.display())]);
-        let output = command.output().context("cannot start QEMU")?;
-        ensure!(
-            output.status.success(),
-            "QEMU does not write its device tree: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        let original = fs::read(&dump).with_context(|| format!("QEMU left no {}", dump.display()))?;
+        let plain = Boot::Plain {
+            core,
+            bundle,
+            tree: None,
+        };
+        let command = plain.command(self.tools, &self.board, scenario.iommu);
+        let original = dump_tree(command, &folder.join("qemu.dtb"))?;
         let bundle_address = Dtb::parse(&original)?
             .number("chosen", "linux,initrd-start")
             .context("QEMU's device tree does not say where the bundle is")?;

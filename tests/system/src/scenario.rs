@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::damage::ComponentDamage;
-use crate::dtb::TreeDamage;
+use crate::dtb::{Binding, TreeDamage};
 use crate::story::ExpectedLine;
 
 /// One run.
@@ -29,6 +29,9 @@ pub struct Scenario {
     pub replace_component: Option<String>,
     /// What is wrong with the device tree.
     pub device_tree: Option<TreeDamage>,
+    /// Which binding describes what is behind the SMMU.
+    #[serde(default)]
+    pub binding: Binding,
     /// A program of the tests that runs before the core, as firmware would.
     pub stage0: Option<String>,
     /// Further arguments for QEMU.

@@ -99,7 +99,8 @@ impl System {
             }
         }
         for diagnostic in graph.diagnostics() {
-            log::warn!(target: "tree", "{diagnostic}");
+            // It says itself how much it matters.
+            log::info!(target: "tree", "{diagnostic}");
         }
         if graph.omitted_diagnostics() > 0 {
             log::warn!(target: "tree", "and {} more defects", graph.omitted_diagnostics());

@@ -1,28 +1,14 @@
-//! Edits a device tree blob, to hand the core trees that no boot loader should.
+//! Edits a device tree blob, to hand the core trees that no boot loader would.
 //!
-//! The format is that of the Devicetree Specification v0.4, chapter 5, version 17.
+//! [`TreeDamage`] spoils a tree, [`Binding`] describes the same machine in other words. The format is that of the Devicetree Specification v0.4, chapter 5, version 17.
 
-use serde::Deserialize;
+mod binding;
+mod damage;
 
-/// What is done to a device tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TreeDamage {
-    /// None.
-    Intact,
-    /// The first four bytes are something else.
-    BadMagic,
-    /// The blob ends in the middle of its structure block.
-    TruncatedBlock,
-    /// 100 nodes inside each other.
-    DeepNodes,
-    /// FDT_NOP tokens between all others, as boot loaders leave them where they deleted something.
-    Nops,
-    /// The memory node is missing.
-    NoMemory,
-    /// The interrupt controller is missing.
-    NoGic,
-}
+use std::ops::Range;
+
+pub use binding::{Binding, UnknownBinding};
+pub use damage::TreeDamage;
 
 /// Why a blob cannot be edited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -30,7 +16,7 @@ pub enum DtbError {
     /// It is not a blob that can be read.
     #[error("the device tree cannot be read at offset {0}")]
     Malformed(usize),
-    /// What is to be removed is not there.
+    /// What is to be changed is not there.
     #[error("the device tree has no node {0}")]
     NoNode(&'static str),
 }
@@ -44,7 +30,6 @@ const PROP: u32 = 3;
 const NOP: u32 = 4;
 const END: u32 = 9;
 const HEADER_SIZE: usize = 40;
-const DEPTH: usize = 100;
 
 /// One token of the structure block, with what belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,34 +47,6 @@ pub struct Dtb {
     reservations: Vec<u8>,
     tokens: Vec<Token>,
     strings: Vec<u8>,
-}
-
-impl TreeDamage {
-    /// The spoiled blob.
-    ///
-    /// # Errors
-    /// `blob` is no device tree, or has not what is to be removed.
-    pub fn apply(self, blob: &[u8]) -> Result<Vec<u8>, DtbError> {
-        let mut dtb = Dtb::parse(blob)?;
-        match self {
-            TreeDamage::Intact | TreeDamage::BadMagic | TreeDamage::TruncatedBlock => {}
-            TreeDamage::DeepNodes => dtb.nest(DEPTH),
-            TreeDamage::Nops => dtb.scatter_nops(),
-            TreeDamage::NoMemory => dtb.remove("memory")?,
-            TreeDamage::NoGic => dtb.remove("intc")?,
-        }
-        let mut blob = dtb.emit();
-        match self {
-            TreeDamage::BadMagic => blob.splice(0..4, *b"BAD!").for_each(drop),
-            TreeDamage::TruncatedBlock => {
-                blob.truncate((HEADER_SIZE + blob.len()) / 2 / 4 * 4);
-                let size = length(blob.len());
-                blob.splice(4..8, size.to_be_bytes()).for_each(drop);
-            }
-            _ => {}
-        }
-        Ok(blob)
-    }
 }
 
 impl Dtb {
@@ -226,47 +183,83 @@ impl Dtb {
             .unwrap_or_default()
     }
 
-    /// Adds `depth` nodes, each inside the one before, as the root's last child.
-    fn nest(&mut self, depth: usize) {
-        let last = self
-            .tokens
-            .iter()
-            .rposition(|token| *token == Token::End)
-            .unwrap_or(0);
-        let opened = std::iter::repeat_n(Token::Begin(b"deep".to_vec()), depth);
-        let closed = std::iter::repeat_n(Token::End, depth);
-        self.tokens
-            .splice(last..last, opened.chain(closed))
-            .for_each(drop);
-    }
-
-    /// Puts a NOP behind each token.
-    fn scatter_nops(&mut self) {
-        self.tokens = std::mem::take(&mut self.tokens)
-            .into_iter()
-            .flat_map(|token| [token, Token::Nop])
-            .collect();
-    }
-
-    /// Removes the first node whose name is `name`, with or without a unit address.
-    fn remove(&mut self, name: &'static str) -> Result<(), DtbError> {
+    /// The token that begins the first node whose name is `name`, with or without a unit address.
+    fn find(&self, name: &'static str) -> Result<usize, DtbError> {
         let is_it = |token: &Token| matches!(token, Token::Begin(full) if full.split(|&byte| byte == b'@').next() == Some(name.as_bytes()));
-        let start = self.tokens.iter().position(is_it).ok_or(DtbError::NoNode(name))?;
-        let mut depth = 0usize;
-        let mut end = start;
-        for token in self.tokens.iter().skip(start) {
-            end += 1;
-            match token {
-                Token::Begin(_) => depth += 1,
-                Token::End => depth -= 1,
-                Token::Property { .. } | Token::Nop => {}
+        self.tokens.iter().position(is_it).ok_or(DtbError::NoNode(name))
+    }
+
+    /// The tokens of a node's own properties.
+    fn properties(&self, node: usize) -> Range<usize> {
+        let from = node + 1;
+        let rest = self.tokens.iter().skip(from);
+        let count = rest
+            .take_while(|token| matches!(token, Token::Property { .. } | Token::Nop))
+            .count();
+        from..from + count
+    }
+
+    /// Where a node has a property.
+    fn position(&self, node: usize, property: &str) -> Option<usize> {
+        self.properties(node).find(|&at| {
+            matches!(self.tokens.get(at), Some(Token::Property { name, .. }) if self.string(*name) == property.as_bytes())
+        })
+    }
+
+    /// The cells of a node's property.
+    fn cells(&self, node: usize, property: &str) -> Option<Vec<u32>> {
+        match self.tokens.get(self.position(node, property)?)? {
+            Token::Property { value, .. } => {
+                let cells = value.as_chunks::<4>().0.iter();
+                Some(cells.map(|cell| u32::from_be_bytes(*cell)).collect())
             }
-            if depth == 0 {
-                break;
-            }
+            _ => None,
         }
-        self.tokens.drain(start..end);
-        Ok(())
+    }
+
+    /// Gives a node a property of cells, in place of one of that name.
+    fn set_cells(&mut self, node: usize, property: &str, cells: &[u32]) {
+        self.unset(node, property);
+        let name = self.intern(property);
+        let value = cells.iter().flat_map(|cell| cell.to_be_bytes()).collect();
+        let at = self.properties(node).end;
+        self.tokens.insert(at, Token::Property { name, value });
+    }
+
+    /// Takes a property from a node, if it has it.
+    fn unset(&mut self, node: usize, property: &str) {
+        if let Some(at) = self.position(node, property) {
+            self.tokens.remove(at);
+        }
+    }
+
+    /// The offset of a name among the strings; it is added if it is not there.
+    fn intern(&mut self, name: &str) -> u32 {
+        let wanted = [name.as_bytes(), &[0]].concat();
+        let there = self
+            .strings
+            .windows(wanted.len())
+            .position(|window| window == wanted);
+        let at = there.unwrap_or_else(|| {
+            self.strings.extend_from_slice(&wanted);
+            self.strings.len() - wanted.len()
+        });
+        length(at)
+    }
+
+    /// The phandle of a node, which gets one that no other has if it has none.
+    fn phandle(&mut self, node: usize) -> u32 {
+        if let Some(&[phandle]) = self.cells(node, "phandle").as_deref() {
+            return phandle;
+        }
+        let nodes = (0..self.tokens.len()).filter(|&at| matches!(self.tokens.get(at), Some(Token::Begin(_))));
+        let taken = nodes
+            .filter_map(|node| self.cells(node, "phandle"))
+            .flatten()
+            .max();
+        let phandle = taken.unwrap_or(0) + 1;
+        self.set_cells(node, "phandle", &[phandle]);
+        phandle
     }
 }
 
@@ -293,12 +286,13 @@ fn offset(blob: &[u8], at: usize) -> Result<usize, DtbError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use vm_fdt::FdtWriter;
 
     use super::*;
 
-    fn blob() -> Vec<u8> {
+    /// A tree with memory, an interrupt controller with a child, and /chosen.
+    pub(crate) fn blob() -> Vec<u8> {
         let mut fdt = FdtWriter::new().unwrap();
         let root = fdt.begin_node("").unwrap();
         fdt.property_u32("#address-cells", 2).unwrap();
@@ -334,43 +328,6 @@ mod tests {
         assert_eq!(dtb.number("chosen", "odd"), None);
         assert_eq!(dtb.number("its@8080000", "msi-controller"), None);
         assert_eq!(dtb.number("absent", "odd"), None);
-    }
-
-    #[test]
-    fn each_kind_of_damage_does_what_it_says() {
-        let good = Dtb::parse(&blob()).unwrap();
-        let count = |dtb: &Dtb, name: &[u8]| {
-            dtb.tokens
-                .iter()
-                .filter(|token| matches!(token, Token::Begin(n) if n.starts_with(name)))
-                .count()
-        };
-        let apply = |damage: TreeDamage| damage.apply(&blob()).unwrap();
-
-        let deep = Dtb::parse(&apply(TreeDamage::DeepNodes)).unwrap();
-        assert_eq!(count(&deep, b"deep"), 100);
-        let nops = Dtb::parse(&apply(TreeDamage::Nops)).unwrap();
-        assert_eq!(nops.tokens.len(), 2 * good.tokens.len());
-        let no_memory = Dtb::parse(&apply(TreeDamage::NoMemory)).unwrap();
-        assert_eq!((count(&no_memory, b"memory"), count(&no_memory, b"intc")), (0, 1));
-        let no_gic = Dtb::parse(&apply(TreeDamage::NoGic)).unwrap();
-        assert_eq!(
-            (
-                count(&no_gic, b"intc"),
-                count(&no_gic, b"its"),
-                count(&no_gic, b"chosen")
-            ),
-            (0, 0, 1)
-        );
-
-        assert_eq!(
-            Dtb::parse(&apply(TreeDamage::BadMagic)),
-            Err(DtbError::Malformed(0))
-        );
-        let truncated = apply(TreeDamage::TruncatedBlock);
-        assert!(truncated.len() < good.emit().len());
-        assert_eq!(offset(&truncated, 4), Ok(truncated.len()));
-        assert!(Dtb::parse(&truncated).is_err());
     }
 
     #[test]

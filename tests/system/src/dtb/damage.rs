@@ -1,0 +1,143 @@
+//! Spoils a tree in the ways that a scenario names.
+
+use serde::Deserialize;
+
+use super::{Dtb, DtbError, HEADER_SIZE, Token, length};
+
+const DEPTH: usize = 100;
+
+/// What is done to a device tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TreeDamage {
+    /// None.
+    Intact,
+    /// The first four bytes are something else.
+    BadMagic,
+    /// The blob ends in the middle of its structure block.
+    TruncatedBlock,
+    /// 100 nodes inside each other.
+    DeepNodes,
+    /// FDT_NOP tokens between all others, as boot loaders leave them where they deleted something.
+    Nops,
+    /// The memory node is missing.
+    NoMemory,
+    /// The interrupt controller is missing.
+    NoGic,
+}
+
+impl TreeDamage {
+    /// The spoiled blob.
+    ///
+    /// # Errors
+    /// `blob` is no device tree, or has not what is to be removed.
+    pub fn apply(self, blob: &[u8]) -> Result<Vec<u8>, DtbError> {
+        let mut dtb = Dtb::parse(blob)?;
+        match self {
+            TreeDamage::Intact | TreeDamage::BadMagic | TreeDamage::TruncatedBlock => {}
+            TreeDamage::DeepNodes => dtb.nest(DEPTH),
+            TreeDamage::Nops => dtb.scatter_nops(),
+            TreeDamage::NoMemory => dtb.remove("memory")?,
+            TreeDamage::NoGic => dtb.remove("intc")?,
+        }
+        let mut blob = dtb.emit();
+        match self {
+            TreeDamage::BadMagic => blob.splice(0..4, *b"BAD!").for_each(drop),
+            TreeDamage::TruncatedBlock => {
+                blob.truncate((HEADER_SIZE + blob.len()) / 2 / 4 * 4);
+                let size = length(blob.len());
+                blob.splice(4..8, size.to_be_bytes()).for_each(drop);
+            }
+            _ => {}
+        }
+        Ok(blob)
+    }
+}
+
+impl Dtb {
+    /// Adds `depth` nodes, each inside the one before, as the root's last child.
+    fn nest(&mut self, depth: usize) {
+        let last = self
+            .tokens
+            .iter()
+            .rposition(|token| *token == Token::End)
+            .unwrap_or(0);
+        let opened = std::iter::repeat_n(Token::Begin(b"deep".to_vec()), depth);
+        let closed = std::iter::repeat_n(Token::End, depth);
+        self.tokens
+            .splice(last..last, opened.chain(closed))
+            .for_each(drop);
+    }
+
+    /// Puts a NOP behind each token.
+    fn scatter_nops(&mut self) {
+        self.tokens = std::mem::take(&mut self.tokens)
+            .into_iter()
+            .flat_map(|token| [token, Token::Nop])
+            .collect();
+    }
+
+    /// Removes the first node whose name is `name`, with or without a unit address.
+    fn remove(&mut self, name: &'static str) -> Result<(), DtbError> {
+        let start = self.find(name)?;
+        let mut depth = 0usize;
+        let mut end = start;
+        for token in self.tokens.iter().skip(start) {
+            end += 1;
+            match token {
+                Token::Begin(_) => depth += 1,
+                Token::End => depth -= 1,
+                Token::Property { .. } | Token::Nop => {}
+            }
+            if depth == 0 {
+                break;
+            }
+        }
+        self.tokens.drain(start..end);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::offset;
+    use super::super::tests::blob;
+    use super::*;
+
+    #[test]
+    fn each_kind_of_damage_does_what_it_says() {
+        let good = Dtb::parse(&blob()).unwrap();
+        let count = |dtb: &Dtb, name: &[u8]| {
+            dtb.tokens
+                .iter()
+                .filter(|token| matches!(token, Token::Begin(n) if n.starts_with(name)))
+                .count()
+        };
+        let apply = |damage: TreeDamage| damage.apply(&blob()).unwrap();
+
+        let deep = Dtb::parse(&apply(TreeDamage::DeepNodes)).unwrap();
+        assert_eq!(count(&deep, b"deep"), 100);
+        let nops = Dtb::parse(&apply(TreeDamage::Nops)).unwrap();
+        assert_eq!(nops.tokens.len(), 2 * good.tokens.len());
+        let no_memory = Dtb::parse(&apply(TreeDamage::NoMemory)).unwrap();
+        assert_eq!((count(&no_memory, b"memory"), count(&no_memory, b"intc")), (0, 1));
+        let no_gic = Dtb::parse(&apply(TreeDamage::NoGic)).unwrap();
+        assert_eq!(
+            (
+                count(&no_gic, b"intc"),
+                count(&no_gic, b"its"),
+                count(&no_gic, b"chosen")
+            ),
+            (0, 0, 1)
+        );
+
+        assert_eq!(
+            Dtb::parse(&apply(TreeDamage::BadMagic)),
+            Err(DtbError::Malformed(0))
+        );
+        let truncated = apply(TreeDamage::TruncatedBlock);
+        assert!(truncated.len() < good.emit().len());
+        assert_eq!(offset(&truncated, 4), Ok(truncated.len()));
+        assert!(Dtb::parse(&truncated).is_err());
+    }
+}
