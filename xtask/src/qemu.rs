@@ -1,7 +1,7 @@
 //! Runs QEMU: bounded in time, watched line by line, and never left behind.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, pipe};
+use std::io::{BufRead, BufReader, IsTerminal, Write, pipe, stdin};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -25,12 +25,35 @@ pub(crate) enum End {
 }
 
 /// What the watcher wants after a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Watch {
     /// More.
     Continue,
+    /// This to be typed at the machine's console.
+    Type(String),
     /// Only what still comes within this time.
     StopWithin(Duration),
+}
+
+/// Who types at the machine's console.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Typist {
+    /// Nobody.
+    Nobody,
+    /// Whoever sits at this terminal, if it is one.
+    Terminal,
+    /// The watcher.
+    Watcher,
+}
+
+impl Typist {
+    fn stdin(self) -> Stdio {
+        match self {
+            Typist::Watcher => Stdio::piped(),
+            Typist::Terminal if stdin().is_terminal() => Stdio::inherit(),
+            Typist::Terminal | Typist::Nobody => Stdio::null(),
+        }
+    }
 }
 
 /// A run that has ended.
@@ -62,11 +85,12 @@ pub(crate) fn command(program: &Path, arguments: impl IntoIterator<Item = impl I
 pub(crate) fn run(
     mut command: Command,
     limit: Duration,
+    typist: Typist,
     mut watch: impl FnMut(&str) -> Watch,
 ) -> Result<Run> {
     let (reader, writer) = pipe()?;
     command
-        .stdin(Stdio::null())
+        .stdin(typist.stdin())
         .stdout(writer.try_clone()?)
         .stderr(writer);
     let started = Instant::now();
@@ -74,6 +98,7 @@ pub(crate) fn run(
     // The command holds the pipe's writing end, and the reader waits for all of them to be closed.
     drop(command);
     let mut child = KillOnDrop(child);
+    let mut keyboard = child.0.stdin.take();
 
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
@@ -92,11 +117,18 @@ pub(crate) fn run(
     let end = loop {
         match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(line) => {
-                if let Watch::StopWithin(rest) = watch(&line)
-                    && !enough
-                {
-                    enough = true;
-                    deadline = deadline.min(Instant::now() + rest);
+                match watch(&line) {
+                    Watch::StopWithin(rest) if !enough => {
+                        enough = true;
+                        deadline = deadline.min(Instant::now() + rest);
+                    }
+                    // A machine that is gone reads nothing; its end is seen below.
+                    Watch::Type(text) => {
+                        let _gone = keyboard
+                            .as_mut()
+                            .map(|keyboard| keyboard.write_all(text.as_bytes()));
+                    }
+                    Watch::StopWithin(_) | Watch::Continue => {}
                 }
                 lines.push(line);
                 // A machine that never falls silent has a deadline, too.
@@ -143,6 +175,7 @@ mod tests {
         let run = run(
             shell("echo one; echo two >&2; exit 3"),
             Duration::from_secs(20),
+            Typist::Nobody,
             |_| Watch::Continue,
         )
         .unwrap();
@@ -155,6 +188,7 @@ mod tests {
         let run = run(
             shell("echo here; exec sleep 60"),
             Duration::from_millis(600),
+            Typist::Nobody,
             |_| Watch::Continue,
         )
         .unwrap();
@@ -166,7 +200,10 @@ mod tests {
     #[test]
     fn a_run_that_never_falls_silent_is_ended() {
         let script = "while :; do echo again; done";
-        let run = run(shell(script), Duration::from_millis(300), |_| Watch::Continue).unwrap();
+        let run = run(shell(script), Duration::from_millis(300), Typist::Nobody, |_| {
+            Watch::Continue
+        })
+        .unwrap();
         assert_eq!(run.end, End::TimedOut);
     }
 
@@ -179,10 +216,27 @@ mod tests {
         let run = run(
             shell("echo enough; echo more; exec sleep 60"),
             Duration::from_secs(20),
+            Typist::Nobody,
             watch,
         )
         .unwrap();
         assert_eq!(run.end, End::Stopped);
         assert_eq!(run.lines, ["enough", "more"]);
+    }
+
+    #[test]
+    fn what_the_watcher_types_arrives() {
+        let watch = |line: &str| match line {
+            "name?" => Watch::Type("alice\n".to_string()),
+            _ => Watch::Continue,
+        };
+        let run = run(
+            shell("echo name?; read name; echo hello $name"),
+            Duration::from_secs(20),
+            Typist::Watcher,
+            watch,
+        )
+        .unwrap();
+        assert_eq!(run.lines, ["name?", "hello alice"]);
     }
 }

@@ -13,7 +13,7 @@ use crate::build::{self, Artifacts};
 use crate::bundle;
 use crate::flags;
 use crate::project::{Project, show, step};
-use crate::qemu::{End, Run, Watch};
+use crate::qemu::{End, Run, Typist, Watch};
 use crate::scenario::{self, Boot, Judged};
 use crate::setup::{self, Tools};
 use crate::symbols::Symbols;
@@ -174,6 +174,7 @@ impl Runner<'_> {
             &symbols,
             self.timeout,
             None,
+            if live { Typist::Terminal } else { Typist::Nobody },
             |line| {
                 if live {
                     println!("{line}");

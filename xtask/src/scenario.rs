@@ -10,14 +10,14 @@ use system_tests::Verdict;
 use system_tests::attacks::Catalogue;
 use system_tests::damage::ComponentDamage;
 use system_tests::dtb::{Binding, Dtb, TreeDamage};
-use system_tests::scenario::{Ends, Scenario};
+use system_tests::scenario::{Ends, Scenario, Typed};
 use system_tests::story::Story;
 
 use crate::board::Board;
 use crate::build::{self, Artifacts, Compiler, Member};
 use crate::bundle;
 use crate::project::Project;
-use crate::qemu::{self, End, Run, Watch};
+use crate::qemu::{self, End, Run, Typist, Watch};
 use crate::run::wrong_end;
 use crate::setup::Tools;
 use crate::symbols::Symbols;
@@ -197,11 +197,12 @@ pub(crate) fn judge(
     symbols: &Symbols,
     limit: Duration,
     ends: Option<Ends>,
+    typist: Typist,
     mut show: impl FnMut(&str) -> Watch,
 ) -> Result<Judged> {
     let ends = ends.unwrap_or_default();
     let mut watcher = story.watch();
-    let mut run = qemu::run(command, limit, |line| {
+    let mut run = qemu::run(command, limit, typist, |line| {
         watcher.line(line);
         let wish = show(&symbols.annotate(line));
         if ends == Ends::StaysOn && watcher.is_complete() {
@@ -287,6 +288,7 @@ pub(crate) struct Prepared {
     symbols: Symbols,
     limit: Duration,
     ends: Ends,
+    typed: Vec<Typed>,
 }
 
 impl Bench<'_> {
@@ -362,6 +364,7 @@ impl Bench<'_> {
             symbols: Symbols::of(&core),
             limit: Duration::from_secs(scenario.timeout_s),
             ends: scenario.ends,
+            typed: scenario.typed.clone(),
         })
     }
 
@@ -448,8 +451,14 @@ impl Bench<'_> {
             symbols,
             limit,
             ends,
+            mut typed,
             ..
         } = prepared;
+        let typist = if typed.is_empty() {
+            Typist::Nobody
+        } else {
+            Typist::Watcher
+        };
         let judged = judge(
             &story,
             &self.catalogue,
@@ -457,7 +466,16 @@ impl Bench<'_> {
             &symbols,
             limit,
             Some(ends),
-            |_| Watch::Continue,
+            typist,
+            |line| {
+                let due = typed.extract_if(.., |typed| line.contains(&typed.after));
+                let text: String = due.map(|typed| typed.text + "\n").collect();
+                if text.is_empty() {
+                    Watch::Continue
+                } else {
+                    Watch::Type(text)
+                }
+            },
         )?;
         write_log(&log_path(self.project, &name), &judged.run)?;
         Ok(judged)

@@ -7,7 +7,7 @@ use crate::memory::{self, FrameError, Ram};
 use crate::smmus::{self, Unit};
 use alloc::vec::Vec;
 use core::ops::Range;
-use devicetree::{AddressRange, Blob, Conduit, GateError, Node, ReadError, Tree, TreeError};
+use devicetree::{AddressRange, Blob, Conduit, GateError, GicInterrupt, Node, ReadError, Tree, TreeError};
 use topology::Graph;
 
 /// A UART on which a device tree that cannot be read is reported: it cannot say where one is. This is QEMU virt's, and it
@@ -23,6 +23,8 @@ pub struct Machine {
     pub bundle: Option<&'static [u8]>,
     /// Its SMMUs, shut.
     pub smmus: Vec<Unit>,
+    /// The interrupt of the console, if it has one.
+    pub console: Option<GicInterrupt>,
 }
 
 /// Why the core cannot run here.
@@ -59,7 +61,7 @@ pub fn bring_up(device_tree: PhysicalAddress) -> Result<Machine, BootError> {
     mmu::init()?;
     let (tree, blob_range) = read_tree(device_tree)?;
     find_psci(&tree);
-    find_console(&tree);
+    let console = find_console(&tree);
     announce(&tree)?;
     let bundle_range = tree.chosen().initrd()?.filter(|range| !range.is_empty());
     let memory = find_memory(&tree, blob_range, bundle_range)?;
@@ -78,7 +80,12 @@ pub fn bring_up(device_tree: PhysicalAddress) -> Result<Machine, BootError> {
     gic::init_cpu()?;
     percpu::this().set_online();
     smp::start_all(&tree)?;
-    let machine = Machine { tree, bundle, smmus };
+    let machine = Machine {
+        tree,
+        bundle,
+        smmus,
+        console,
+    };
     describe(&machine);
     Ok(machine)
 }
@@ -151,17 +158,16 @@ fn find_psci(tree: &Tree) {
     }
 }
 
-/// The console that the boot loader chose, if it is a PL011; else the first one of the tree; else none.
-fn find_console(tree: &Tree) {
+/// The console that the boot loader chose, if it is a PL011; else the first one of the tree; else none. Returns its
+/// interrupt.
+fn find_console(tree: &Tree) -> Option<GicInterrupt> {
     let is_usable = |node: &Node<'_>| node.is_compatible(&["arm,pl011"]) && node.is_enabled();
     let chosen = tree.chosen().stdout().map(|(node, _)| node).filter(is_usable);
     let first = || tree.compatible(&["arm,pl011"]).find(Node::is_enabled);
-    if let Some(node) = chosen.or_else(first)
-        && let Ok(window) = node.reg(0)
-        && let Ok(uart) = mmu::map_device(window.address(), window.size())
-    {
-        console::init(uart);
-    }
+    let node = chosen.or_else(first)?;
+    let window = node.reg(0).ok()?;
+    console::init(mmu::map_device(window.address(), window.size()).ok()?);
+    node.gic_interrupts().ok()?.first().copied()
 }
 
 /// The RAM of the tree, without what is in use or reserved.

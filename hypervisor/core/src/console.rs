@@ -6,21 +6,42 @@
 mod pl011;
 
 use crate::arch::timer;
+use alloc::vec::Vec;
 use core::fmt::{self, Write};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use mmio::Region;
 use pl011::Pl011;
 pub use pl011::WINDOW;
+use shell::{Editor, Event};
 use spin::Mutex;
 
 /// Bytes of one guest line that are printed; the rest is cut off.
 const GUEST_LINE_LENGTH: usize = 256;
 
-static UART: Mutex<Option<Pl011<Region>>> = Mutex::new(None);
+static UART: Mutex<Option<Terminal>> = Mutex::new(None);
+
+/// The UART, and what is being typed there.
+struct Terminal {
+    uart: Pl011<Region>,
+    editor: Editor,
+}
+
+impl Terminal {
+    /// Prints a whole line. What somebody is typing is broken off for it, and written again below.
+    fn line(&mut self, text: fmt::Arguments<'_>) {
+        let unfinished = self.editor.unfinished();
+        let start = if unfinished.is_empty() { "" } else { "\n" };
+        // A UART reports no error.
+        let _ = write!(self.uart, "{start}{text}\n{unfinished}");
+    }
+}
 
 /// Prints on this UART from now on.
 pub fn init(uart: Region) {
-    *UART.lock() = Some(Pl011::new(uart));
+    *UART.lock() = Some(Terminal {
+        uart: Pl011::new(uart),
+        editor: Editor::new(),
+    });
     // An error means that a logger is set already: ours, by an earlier call.
     if log::set_logger(&ConsoleLog).is_ok() {
         log::set_max_level(LevelFilter::Info);
@@ -38,6 +59,40 @@ pub fn init_if_present(uart: Region) {
 pub fn is_ready() -> bool {
     UART.lock().is_some()
 }
+
+/// Lets the UART raise its interrupt when somebody types.
+pub fn listen() {
+    if let Some(terminal) = UART.lock().as_mut() {
+        terminal.uart.listen();
+    }
+}
+
+/// Takes what was typed, and echoes it. At most `most` bytes, so that a sender which never falls silent does not keep this
+/// CPU; returns the lines that are complete.
+pub fn read_lines(most: usize) -> Vec<Event> {
+    let mut complete = Vec::new();
+    if let Some(Terminal { uart, editor }) = UART.lock().as_mut() {
+        for _ in 0..most {
+            let Some(byte) = uart.receive() else { break };
+            let event = editor.take(byte);
+            // A UART reports no error.
+            let _ = match &event {
+                Event::Nothing => Ok(()),
+                Event::Added(letter) => uart.write_char(*letter),
+                Event::Erased => uart.write_str(ERASE),
+                Event::Cleared(count) => (0..*count).try_for_each(|_| uart.write_str(ERASE)),
+                Event::Line(_) | Event::TooLong => uart.write_str("\n"),
+            };
+            if matches!(event, Event::Line(_) | Event::TooLong) {
+                complete.push(event);
+            }
+        }
+    }
+    complete
+}
+
+/// One place back, a space over what is there, and back again.
+const ERASE: &str = "\x08 \x08";
 
 struct ConsoleLog;
 
@@ -76,13 +131,12 @@ fn core_line(subject: &str, text: fmt::Arguments<'_>) {
     };
     let now_us = timer::now_us();
     let (seconds, fraction) = (now_us / 1_000_000, now_us % 1_000_000);
-    if let Some(uart) = UART.lock().as_mut() {
-        // A UART reports no error.
-        let _ = if subject.is_empty() {
-            writeln!(uart, "[{seconds:3}.{fraction:06}] {text}")
+    if let Some(terminal) = UART.lock().as_mut() {
+        if subject.is_empty() {
+            terminal.line(format_args!("[{seconds:3}.{fraction:06}] {text}"));
         } else {
-            writeln!(uart, "[{seconds:3}.{fraction:06}] {subject:<6} {text}")
-        };
+            terminal.line(format_args!("[{seconds:3}.{fraction:06}] {subject:<6} {text}"));
+        }
     }
 }
 
@@ -92,8 +146,8 @@ pub fn guest_line(name: &str, line: &[u8]) {
         Some(start) if line.len() > GUEST_LINE_LENGTH => (start, " (line cut off)"),
         _ => (line, ""),
     };
-    if let Some(uart) = UART.lock().as_mut() {
-        let _ = writeln!(uart, "[{name:<7}] {}{cut}", Escaped(shown));
+    if let Some(terminal) = UART.lock().as_mut() {
+        terminal.line(format_args!("[{name:<7}] {}{cut}", Escaped(shown)));
     }
 }
 
@@ -118,8 +172,8 @@ pub fn emergency(text: fmt::Arguments<'_>) {
     const PATIENCE_US: u64 = 100_000;
     let _ = mmio::wait_until(&timer::Now, PATIENCE_US, || !UART.is_locked());
     force_unlock();
-    if let Some(uart) = UART.lock().as_mut() {
-        let _ = write!(uart, "\n{text}\n");
+    if let Some(terminal) = UART.lock().as_mut() {
+        let _ = write!(terminal.uart, "\n{text}\n");
     }
 }
 

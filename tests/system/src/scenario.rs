@@ -37,6 +37,9 @@ pub struct Scenario {
     /// Further arguments for QEMU.
     #[serde(default)]
     pub arguments: Vec<String>,
+    /// What is typed at the core's console, and when.
+    #[serde(default, rename = "type")]
+    pub typed: Vec<Typed>,
     /// What has to be seen besides the story.
     #[serde(default)]
     pub expect: Vec<ExpectedLine>,
@@ -46,6 +49,16 @@ pub struct Scenario {
     /// Seconds after which the run has failed.
     #[serde(default = "timeout_s")]
     pub timeout_s: u64,
+}
+
+/// A line that is typed once.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Typed {
+    /// After the first line of the console that has this in it.
+    pub after: String,
+    /// What is typed, without the line end.
+    pub text: String,
 }
 
 /// How a run ends.

@@ -1,4 +1,4 @@
-//! A PL011 as a place to write to (Arm DDI 0183). Firmware or QEMU has set its speed.
+//! A PL011 (Arm DDI 0183). Firmware or QEMU has set its speed.
 
 use crate::arch::timer::Now;
 use core::fmt;
@@ -10,7 +10,9 @@ register_bitfields! {u32,
     /// DDI 0183 3.3.3 Flag register.
     UARTFR [
         /// The transmit FIFO is full.
-        TXFF OFFSET(5) NUMBITS(1) []
+        TXFF OFFSET(5) NUMBITS(1) [],
+        /// The receive FIFO is empty.
+        RXFE OFFSET(4) NUMBITS(1) []
     ],
     /// DDI 0183 3.3.8 Control register.
     UARTCR [
@@ -20,13 +22,28 @@ register_bitfields! {u32,
         TXE OFFSET(8) NUMBITS(1) [],
         /// UART enable.
         UARTEN OFFSET(0) NUMBITS(1) []
+    ],
+    /// DDI 0183 3.3.1 Data register.
+    UARTDR [
+        /// Overrun, break, parity and framing error of the character.
+        ERRORS OFFSET(8) NUMBITS(4) [],
+        /// The character.
+        DATA OFFSET(0) NUMBITS(8) []
+    ],
+    /// DDI 0183 3.3.10 Interrupt mask set/clear register, and 3.3.13 Interrupt clear register.
+    UARTIMSC [
+        /// Characters have been waiting for a while.
+        RT OFFSET(6) NUMBITS(1) [],
+        /// The receive FIFO is filled so far.
+        RX OFFSET(4) NUMBITS(1) []
     ]
 }
 
-/// DDI 0183 3.3.1 Data register.
-type Data<'b, B> = Reg<'b, B, u32, (), 0x00>;
+type Data<'b, B> = Reg<'b, B, u32, UARTDR::Register, 0x00>;
 type Flags<'b, B> = Reg<'b, B, u32, UARTFR::Register, 0x18>;
 type Control<'b, B> = Reg<'b, B, u32, UARTCR::Register, 0x30>;
+type Mask<'b, B> = Reg<'b, B, u32, UARTIMSC::Register, 0x38>;
+type Clear<'b, B> = Reg<'b, B, u32, UARTIMSC::Register, 0x44>;
 
 /// A FIFO of 32 at 9600 baud drains in 34 ms; whoever takes longer is not listening.
 const DRAIN_US: u64 = 50_000;
@@ -34,7 +51,7 @@ const DRAIN_US: u64 = 50_000;
 /// Size of the register window in bytes.
 pub const WINDOW: u64 = 0x1000;
 
-/// The transmitting half of a PL011.
+/// A PL011.
 #[derive(Debug)]
 pub struct Pl011<B> {
     bus: B,
@@ -54,6 +71,23 @@ impl<B: Bus> Pl011<B> {
         let identification =
             [0xfe0, 0xfe4, 0xff0, 0xff4, 0xff8, 0xffc].map(|offset| bus.read32(offset) & 0xff);
         matches!(identification, [0x11, part, 0x0d, 0xf0, 0x05, 0xb1] if part & 0xf == 0)
+    }
+
+    /// Lets it raise its interrupt when characters arrive.
+    pub fn listen(&mut self) {
+        Mask::at(&self.bus).write(UARTIMSC::RX::SET + UARTIMSC::RT::SET);
+    }
+
+    /// The next character that arrived; one that arrived damaged is 0, which no terminal sends.
+    pub fn receive(&mut self) -> Option<u8> {
+        if Flags::at(&self.bus).is_set(UARTFR::RXFE) {
+            Clear::at(&self.bus).write(UARTIMSC::RX::SET + UARTIMSC::RT::SET);
+            return None;
+        }
+        let data = Data::at(&self.bus).extract();
+        let intact = data.read(UARTDR::ERRORS) == 0;
+        let [byte, ..] = data.read(UARTDR::DATA).to_le_bytes();
+        Some(if intact { byte } else { 0 })
     }
 
     fn send(&mut self, byte: u8) {

@@ -88,7 +88,8 @@ impl System {
         let Some(unit) = self.units.get(smmu.0) else {
             return;
         };
-        let max_stream = self.max_streams.get(smmu.0).copied().unwrap_or(0);
+        let described = self.graph.smmu(topology::SmmuIndex(smmu.0));
+        let max_stream = described.and_then(|smmu| smmu.max_stream).unwrap_or(0);
         match self.drivers.probe(smmu, unit, max_stream, component) {
             Ok(features) => {
                 if let Err(error) = unit.enable_interrupts(percpu::this()) {

@@ -5,6 +5,7 @@
 //! has one, and looks at interrupts. The boot CPU also does what is due: loading, sealing, faults, the end.
 
 mod binding;
+mod commands;
 mod drivers;
 mod fabric;
 mod guests;
@@ -21,6 +22,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use binding::Walkers;
 use bundle::Bundle;
+use commands::Typing;
 use core::sync::atomic::{AtomicBool, Ordering};
 use devicetree::Tree;
 use dma::{Due, FaultLog, GuestId, MasterId, Registry, Schedule, SmmuId};
@@ -35,10 +37,11 @@ use topology::Graph;
 #[derive(Debug)]
 pub struct System {
     tree: Tree,
+    /// Its masters are the first ones of the registry, in the same order.
+    graph: Graph,
     bundle: Bundle<'static>,
     units: Vec<Unit>,
-    /// By SMMU: the highest stream ID of its masters.
-    max_streams: Vec<u32>,
+    typing: Typing,
     drivers: Drivers,
     bridges: Vec<HostBridge>,
     registry: Mutex<Registry>,
@@ -85,6 +88,7 @@ impl System {
             tree,
             bundle,
             smmus: units,
+            console,
         } = machine;
         let bridges = fabric::discover(&tree);
         let functions: Vec<_> = bridges.iter().flat_map(HostBridge::masters).collect();
@@ -104,6 +108,9 @@ impl System {
         }
         if graph.omitted_diagnostics() > 0 {
             log::warn!(target: "tree", "and {} more defects", graph.omitted_diagnostics());
+        }
+        for line in graph.outline().to_string().lines() {
+            log::info!(target: "graph", "{line}");
         }
         let bundle = bundle
             .ok_or("there is no bundle: pass it as initrd (`cargo xtask run` does)")
@@ -128,11 +135,7 @@ impl System {
         let (registry, given) = guests::register(&tree, &units, &graph, &bridges, &guests);
         let mut system = System {
             bundle,
-            max_streams: graph
-                .smmus()
-                .iter()
-                .map(|smmu| smmu.max_stream.unwrap_or(0))
-                .collect(),
+            typing: Typing::new(console),
             drivers: Drivers::new(units.len()),
             bridges,
             registry: Mutex::new(registry),
@@ -147,6 +150,7 @@ impl System {
             fingerprint,
             units,
             tree,
+            graph,
         };
         system.guests = system.build_guests(&guests);
         Ok(system)
@@ -168,6 +172,7 @@ impl System {
         self.ready.store(true, Ordering::Release);
         self.start_ready_guests();
         self.announce_schedule(&loading);
+        self.listen();
     }
 
     /// Does what is due. On the boot CPU, which looks again whenever its timer or another interrupt wakes it.
@@ -180,7 +185,7 @@ impl System {
                 None => break,
             }
         }
-        let more = self.finish_interrupts();
+        let more = self.finish_interrupts() | self.answer();
         self.release_stopped();
         if self.everyone_stopped() {
             self.finish();
@@ -263,6 +268,7 @@ fn take_interrupts() {
         }
         gic::deactivate(intid);
         if let Some(system) = SYSTEM.get() {
+            system.console_interrupt(intid);
             system.smmu_interrupt(intid);
         }
     }

@@ -1,0 +1,153 @@
+//! What a person asks at the console while guests run, and the answers.
+
+use super::System;
+use crate::arch::{gic, percpu};
+use crate::{console, vm};
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::string::{String, ToString};
+use core::fmt::Display;
+use devicetree::GicInterrupt;
+use dma::{MasterId, State};
+use shell::{Command, Event, HELP, LONGEST};
+use spin::Mutex;
+use topology::MasterIndex;
+
+/// Bytes that are taken in one turn.
+const BYTES_PER_TURN: usize = 64;
+/// Lines of an answer that are printed in one turn: a long one must not keep the CPU from what is due.
+const LINES_PER_TURN: usize = 8;
+/// Lines that wait to be printed. A person who asks for more has to wait.
+const MOST_WAITING: usize = 4096;
+
+/// Somebody at the console.
+#[derive(Debug)]
+pub struct Typing {
+    interrupt: Option<GicInterrupt>,
+    answer: Mutex<VecDeque<String>>,
+}
+
+impl Typing {
+    /// Nobody has typed yet. Takes the console's interrupt before any guest is given one; without it nobody can type.
+    pub fn new(interrupt: Option<GicInterrupt>) -> Typing {
+        let shared = interrupt.filter(|found| gic::is_shared(found.intid));
+        Typing {
+            interrupt: shared.filter(|found| vm::claim_interrupt(found.intid)),
+            answer: Mutex::new(VecDeque::new()),
+        }
+    }
+}
+
+impl System {
+    /// Listens to the console, if it can be: on the boot CPU, which does everything that a command asks for.
+    pub fn listen(&self) {
+        let Some(interrupt) = self.typing.interrupt else {
+            log::info!(target: "shell", "the console has no interrupt of its own: no commands are taken");
+            return;
+        };
+        let enabled = gic::set_trigger(interrupt.intid, interrupt.trigger)
+            .and_then(|()| gic::route(interrupt.intid, percpu::this()))
+            .and_then(|()| gic::enable(interrupt.intid));
+        match enabled {
+            Ok(()) => {
+                console::listen();
+                log::info!(target: "shell", "commands are taken; `help` lists them");
+            }
+            Err(error) => log::warn!(target: "shell", "no commands are taken: {error}"),
+        }
+    }
+
+    /// Takes what was typed, if the interrupt is the console's.
+    pub fn console_interrupt(&self, intid: u32) {
+        if self
+            .typing
+            .interrupt
+            .is_some_and(|console| console.intid == intid)
+        {
+            let lines = console::read_lines(BYTES_PER_TURN);
+            for line in lines {
+                match line {
+                    Event::Line(line) => self.obey(Command::parse(&line)),
+                    _ => self.say(format!("a line of more than {LONGEST} characters is not read")),
+                }
+            }
+        }
+    }
+
+    /// Prints the next part of what was asked for. Whether there is more.
+    pub fn answer(&self) -> bool {
+        let mut answer = self.typing.answer.lock();
+        for line in core::iter::from_fn(|| answer.pop_front()).take(LINES_PER_TURN) {
+            log::info!(target: "shell", "{line}");
+        }
+        !answer.is_empty()
+    }
+
+    fn obey(&self, command: Command) {
+        match command {
+            Command::Nothing => {}
+            Command::Help => HELP.iter().for_each(|line| self.say(line)),
+            Command::Topology => self.say(self.graph.report()),
+            Command::Devices => self.list_devices(),
+            Command::Why(device) => self.tell_why(&device),
+            Command::WhyWhat => self.say("why which device? `devices` lists those of the guests"),
+            Command::Unknown(line) => self.say(format!("\"{line}\" is no command; `help` lists them")),
+        }
+    }
+
+    fn list_devices(&self) {
+        let registry = self.registry.lock();
+        for given in &self.given {
+            let Some(master) = registry.master(given.master) else {
+                continue;
+            };
+            let guest = registry.guest_name(given.guest);
+            let reason = master.reason().map(ToString::to_string).unwrap_or_default();
+            self.say(format!(
+                "{} for {guest}: {}: {reason}",
+                master.name,
+                master.state().word()
+            ));
+        }
+        let idle = |id: &MasterId| registry.master(*id).filter(|master| master.assignment.is_none());
+        let (count, open) = registry
+            .ids()
+            .filter_map(|id| idle(&id))
+            .fold((0, 0), |(count, open), master| {
+                (count + 1, open + usize::from(master.state() == State::Uncovered))
+            });
+        self.say(format!(
+            "{count} other devices are nobody's, {open} of them uncovered: behind no SMMU"
+        ));
+    }
+
+    fn tell_why(&self, device: &str) {
+        let registry = self.registry.lock();
+        let named = registry
+            .ids()
+            .find(|id| registry.master(*id).is_some_and(|master| master.name == device));
+        let Some(id) = named else {
+            let what = match self.tree.find(device) {
+                Some(_) => "no `iommus` and no `mmu-masters` speaks of this node, and no guest was given it",
+                None => "there is no such device; `topology` and `devices` list them",
+            };
+            return self.say(format!("{device}: {what}"));
+        };
+        if id.0 < self.graph.masters().len() {
+            self.say(self.graph.why(&self.tree, MasterIndex(id.0)));
+        }
+        if let Some(why) = registry.why(id) {
+            self.say(why.to_string().replace(" → ", "\n  → "));
+        }
+    }
+
+    /// Puts text in the queue, line by line.
+    fn say(&self, text: impl Display) {
+        let mut answer = self.typing.answer.lock();
+        for line in text.to_string().lines() {
+            if answer.len() < MOST_WAITING {
+                answer.push_back(line.to_string());
+            }
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! What a person types at the core's console: a line, then a command.
+//!
+//! [`Editor`] makes lines of bytes, [`Command`] makes sense of a line. Both are pure: who owns the UART feeds and echoes.
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod command;
+mod editor;
+
+pub use command::{Command, HELP};
+pub use editor::{Editor, Event, LONGEST};
