@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod board;
+mod boot;
 mod build;
 mod bundle;
 mod ci;

@@ -6,15 +6,17 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use system_tests::attacks::{Attacks, Catalogue, Outcome, Reports};
 use system_tests::dtb::Binding;
+use system_tests::scenario::Ends;
 use system_tests::story::Story;
 
 use crate::board::Board;
+use crate::boot::{self, Boot};
 use crate::build::{self, Artifacts};
 use crate::bundle;
 use crate::flags;
 use crate::project::{Project, show, step};
 use crate::qemu::{End, Run, Typist, Watch};
-use crate::scenario::{self, Boot, Judged};
+use crate::scenario::{self, Judged, Session};
 use crate::setup::{self, Tools};
 use crate::symbols::Symbols;
 
@@ -151,7 +153,7 @@ impl Runner<'_> {
         let command = match plan.binding {
             Some(binding) => {
                 let folder = self.project.out().join("run");
-                scenario::described_by(binding, self.tools, self.board, (core, &archive_path), &folder)?
+                boot::described_by(binding, self.tools, self.board, (core, &archive_path), &folder)?
             }
             None => Boot::Plain {
                 core,
@@ -170,11 +172,13 @@ impl Runner<'_> {
         let judged = scenario::judge(
             &story,
             self.catalogue,
-            command,
             &symbols,
-            self.timeout,
-            None,
-            if live { Typist::Terminal } else { Typist::Nobody },
+            Session {
+                command,
+                limit: self.timeout,
+                ends: Ends::PowerOff,
+                typist: if live { Typist::Terminal } else { Typist::Nobody },
+            },
             |line| {
                 if live {
                     println!("{line}");

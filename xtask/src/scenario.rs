@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use system_tests::Verdict;
 use system_tests::attacks::Catalogue;
 use system_tests::damage::ComponentDamage;
-use system_tests::dtb::{Binding, Dtb, TreeDamage};
+use system_tests::dtb::{Dtb, TreeDamage};
 use system_tests::scenario::{Ends, Scenario, Typed};
 use system_tests::story::Story;
 
 use crate::board::Board;
+use crate::boot::{Boot, TREE_ADDRESS, described_by, dump_tree, trampoline};
 use crate::build::{self, Artifacts, Compiler, Member};
 use crate::bundle;
 use crate::project::Project;
@@ -35,135 +36,6 @@ pub(crate) fn story(project: &Project, name: &str) -> Result<Story> {
 pub(crate) fn catalogue(project: &Project) -> Result<Catalogue> {
     let file = "tests/stories/attacks.toml";
     Catalogue::from_toml(&project.read_text(file)?).context(file)
-}
-
-/// How the machine gets to the core.
-#[derive(Debug)]
-pub(crate) enum Boot<'a> {
-    /// QEMU's own boot loader.
-    Plain {
-        /// The core's image.
-        core: &'a Path,
-        /// The bundle.
-        bundle: &'a Path,
-        /// A device tree in place of the one that QEMU makes.
-        tree: Option<&'a Path>,
-    },
-    /// QEMU's boot loader starts a stage 0, which starts the core that lies in memory.
-    Stage0 {
-        /// The stage 0's image.
-        stage0: &'a Path,
-        /// The core's image.
-        core: &'a Path,
-        /// The bundle.
-        bundle: &'a Path,
-    },
-    /// No boot loader: everything is put into memory, and a trampoline hands a device tree over that QEMU
-    /// would refuse.
-    Loose {
-        /// The core's image.
-        core: &'a Path,
-        /// The bundle, and where the device tree says it is.
-        bundle: (&'a Path, u64),
-        /// The device tree.
-        tree: &'a Path,
-        /// A program that passes the tree's address on.
-        trampoline: &'a Path,
-    },
-}
-
-/// Where loose parts lie: above what the core and the bundle use, below the first guest's memory.
-const TREE_ADDRESS: u64 = 0x4a00_0000;
-const TRAMPOLINE_ADDRESS: u64 = 0x4a80_0000;
-/// Where a core lies that a stage 0 starts.
-pub(crate) const STAGED_CORE_ADDRESS: u64 = 0x4400_0000;
-
-impl Boot<'_> {
-    /// QEMU's command line.
-    pub(crate) fn command(&self, tools: &Tools, board: &Board, iommu: bool) -> Command {
-        let mut arguments = board.arguments(iommu);
-        let mut push = |word: &str, value: String| arguments.extend([word.to_string(), value]);
-        match self {
-            Boot::Plain { core, bundle, tree } => {
-                push("-kernel", core.display().to_string());
-                push("-initrd", bundle.display().to_string());
-                if let Some(tree) = tree {
-                    push("-dtb", tree.display().to_string());
-                }
-            }
-            Boot::Stage0 { stage0, core, bundle } => {
-                push("-kernel", stage0.display().to_string());
-                push("-initrd", bundle.display().to_string());
-                push("-device", loader(core, STAGED_CORE_ADDRESS));
-            }
-            Boot::Loose {
-                core,
-                bundle,
-                tree,
-                trampoline,
-            } => {
-                push("-device", loader(core, board.load_address));
-                push("-device", loader(bundle.0, bundle.1));
-                push("-device", loader(tree, TREE_ADDRESS));
-                push("-device", loader(trampoline, TRAMPOLINE_ADDRESS));
-                push(
-                    "-device",
-                    format!("loader,addr={TRAMPOLINE_ADDRESS:#x},cpu-num=0"),
-                );
-            }
-        }
-        qemu::command(&tools.qemu.program, arguments)
-    }
-}
-
-/// The device tree that QEMU makes for a command; `file` is where it is kept.
-fn dump_tree(mut command: Command, file: &Path) -> Result<Vec<u8>> {
-    command.args(["-machine", &format!("dumpdtb={}", file.display())]);
-    let output = command.output().context("cannot start QEMU")?;
-    ensure!(
-        output.status.success(),
-        "QEMU does not write its device tree: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    fs::read(file).with_context(|| format!("QEMU left no {}", file.display()))
-}
-
-/// The command that boots `core` on a machine with an SMMU that `binding` describes. Files it needs are kept in `folder`.
-pub(crate) fn described_by(
-    binding: Binding,
-    tools: &Tools,
-    board: &Board,
-    (core, bundle): (&Path, &Path),
-    folder: &Path,
-) -> Result<Command> {
-    let boot = |tree| Boot::Plain { core, bundle, tree }.command(tools, board, true);
-    if binding == Binding::Generic {
-        return Ok(boot(None));
-    }
-    fs::create_dir_all(folder)?;
-    let original = dump_tree(boot(None), &folder.join("qemu.dtb"))?;
-    let tree = folder.join(format!("{binding}.dtb"));
-    build::write_if_changed(&tree, &binding.apply(&original)?)?;
-    Ok(boot(Some(&tree)))
-}
-
-fn loader(file: &Path, address: u64) -> String {
-    format!("loader,file={},addr={address:#x},force-raw=on", file.display())
-}
-
-/// Three instructions that do what a boot loader does last: the tree's address in x0, then the core.
-fn trampoline(tree: u64, entry: u64) -> Vec<u8> {
-    const LDR_X0_AT_16: u32 = 0x5800_0080;
-    const LDR_X4_AT_24: u32 = 0x5800_00a4;
-    const BR_X4: u32 = 0xd61f_0080;
-    const NOP: u32 = 0xd503_201f;
-    let mut code: Vec<u8> = [LDR_X0_AT_16, LDR_X4_AT_24, BR_X4, NOP]
-        .iter()
-        .flat_map(|word| word.to_le_bytes())
-        .collect();
-    code.extend_from_slice(&tree.to_le_bytes());
-    code.extend_from_slice(&entry.to_le_bytes());
-    code
 }
 
 /// A run and what came of it.
@@ -189,18 +61,33 @@ impl Judged {
     }
 }
 
-/// Runs `command` and compares its console with `story`.
+/// One boot of a machine.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// QEMU's command line.
+    pub(crate) command: Command,
+    /// How long it may take.
+    pub(crate) limit: Duration,
+    /// How it should end.
+    pub(crate) ends: Ends,
+    /// Who types at its console.
+    pub(crate) typist: Typist,
+}
+
+/// Boots a machine and compares its console with `story`.
 pub(crate) fn judge(
     story: &Story,
     catalogue: &Catalogue,
-    command: Command,
     symbols: &Symbols,
-    limit: Duration,
-    ends: Option<Ends>,
-    typist: Typist,
+    session: Session,
     mut show: impl FnMut(&str) -> Watch,
 ) -> Result<Judged> {
-    let ends = ends.unwrap_or_default();
+    let Session {
+        command,
+        limit,
+        ends,
+        typist,
+    } = session;
     let mut watcher = story.watch();
     let mut run = qemu::run(command, limit, typist, |line| {
         watcher.line(line);
@@ -462,11 +349,13 @@ impl Bench<'_> {
         let judged = judge(
             &story,
             &self.catalogue,
-            command,
             &symbols,
-            limit,
-            Some(ends),
-            typist,
+            Session {
+                command,
+                limit,
+                ends,
+                typist,
+            },
             |line| {
                 let due = typed.extract_if(.., |typed| line.contains(&typed.after));
                 let text: String = due.map(|typed| typed.text + "\n").collect();
@@ -492,24 +381,4 @@ impl Prepared {
 /// Where a scenario's console is kept.
 pub(crate) fn log_path(project: &Project, name: &str) -> PathBuf {
     project.out().join("logs").join(format!("{name}.log"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_trampoline_is_what_a_disassembler_says() {
-        let code = trampoline(0x4a00_0000, 0x4020_0000);
-        assert_eq!(code.len(), 32);
-        // ldr x0, 0x10; ldr x4, 0x18; br x4; nop
-        assert_eq!(
-            &code[..16],
-            [
-                0x80, 0, 0, 0x58, 0xa4, 0, 0, 0x58, 0x80, 0, 0x1f, 0xd6, 0x1f, 0x20, 3, 0xd5
-            ]
-        );
-        assert_eq!(&code[16..24], 0x4a00_0000u64.to_le_bytes());
-        assert_eq!(&code[24..], 0x4020_0000u64.to_le_bytes());
-    }
 }
