@@ -74,6 +74,13 @@ xflags::xflags! {
             /// Read the .dtb files below this folder instead; what an expected.json there says is compared as well.
             optional --folder folder: PathBuf
         }
+        /// Fuzz everything that reads a device tree, within bounds of time and memory.
+        cmd fuzz {
+            /// The target: gate, graph, or all (default: all).
+            optional --target name: String
+            /// How often each target is run (default: 200000).
+            optional --runs count: u64
+        }
         /// What has to pass before a commit: fmt, clippy, the tidy checks and all tests.
         cmd ci {
             /// Leave the tests out.

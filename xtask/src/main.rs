@@ -11,6 +11,7 @@ mod bundle;
 mod ci;
 mod corpus;
 mod flags;
+mod fuzz;
 mod partition_file;
 mod project;
 mod qemu;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         flags::XtaskCmd::Setup(cmd) => cmd.run(),
         flags::XtaskCmd::Build(cmd) => cmd.run(),
         flags::XtaskCmd::Bundle(cmd) => cmd.run(),
+        flags::XtaskCmd::Fuzz(cmd) => cmd.run(),
         flags::XtaskCmd::Run(cmd) => cmd.run(),
         flags::XtaskCmd::Test(cmd) => cmd.run(),
         flags::XtaskCmd::Ci(cmd) => cmd.run(),

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, IsTerminal, Write, pipe, stdin};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -40,20 +40,33 @@ pub(crate) enum Watch {
 pub(crate) enum Typist {
     /// Nobody.
     Nobody,
-    /// Whoever sits at this terminal, if it is one.
+    /// Whoever sits at this terminal, if it is one: whole lines.
     Terminal,
     /// The watcher.
     Watcher,
 }
 
 impl Typist {
+    /// Nobody's machine has no keyboard. A terminal is not handed to QEMU: it would take its echo, and leave it without
+    /// one when it is ended.
     fn stdin(self) -> Stdio {
         match self {
             Typist::Watcher => Stdio::piped(),
-            Typist::Terminal if stdin().is_terminal() => Stdio::inherit(),
+            Typist::Terminal if stdin().is_terminal() => Stdio::piped(),
             Typist::Terminal | Typist::Nobody => Stdio::null(),
         }
     }
+}
+
+/// Passes on what is typed at this terminal, line by line, as long as the machine takes it.
+fn pass_on(mut keyboard: ChildStdin) {
+    thread::spawn(move || {
+        for line in stdin().lines().map_while(Result::ok) {
+            if writeln!(keyboard, "{line}").is_err() {
+                return;
+            }
+        }
+    });
 }
 
 /// A run that has ended.
@@ -99,6 +112,11 @@ pub(crate) fn run(
     drop(command);
     let mut child = KillOnDrop(child);
     let mut keyboard = child.0.stdin.take();
+    if typist == Typist::Terminal
+        && let Some(keyboard) = keyboard.take()
+    {
+        pass_on(keyboard);
+    }
 
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
