@@ -4,7 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::error::{Problem, ReadError};
-use crate::gic::{GIC_COMPATIBLES, GicInterrupt, decode_gic};
+use crate::gic::{GicInterrupt, decode_gic};
 use crate::nexus::Maps;
 use crate::node::Node;
 use crate::property::{Cells, Property};
@@ -29,7 +29,7 @@ pub struct Interrupt<'t> {
 impl Interrupt<'_> {
     /// The interrupt as a GIC numbers it. Errors are about `property` of `node`.
     fn to_gic(self, node: &Node<'_>, property: &str) -> Result<GicInterrupt, ReadError> {
-        if !self.controller.is_compatible(&GIC_COMPATIBLES) {
+        if !self.controller.tree().is_gic(self.controller.id()) {
             return Err(node.error(
                 property,
                 Problem::NotGic {

@@ -5,7 +5,7 @@ use core::fmt;
 
 use crate::error::{Problem, ReadError};
 use crate::property::{Cells, Property};
-use crate::tree::{NodeData, Tree};
+use crate::tree::{NodeData, PropertyData, Tree};
 
 /// The index of a node in its tree. Nodes are numbered in the order of the blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -114,13 +114,18 @@ impl<'t> Node<'t> {
         let data = self
             .tree
             .property_data(self.data.properties, self.data.properties_end);
-        data.iter()
-            .map(move |data| Property::new(node, node.tree.name(data.name), node.tree.bytes(data.value)))
+        data.iter().map(move |data| node.read(data))
     }
 
     /// The property with this name.
     pub fn property(&self, name: &str) -> Option<Property<'t>> {
-        self.properties().find(|property| property.name() == name)
+        let (start, end) = (self.data.properties, self.data.properties_end);
+        let data = self.tree.property_named(start, end, name)?;
+        Some(self.read(data))
+    }
+
+    fn read(&self, data: &PropertyData) -> Property<'t> {
+        Property::new(*self, self.tree.name(data.name), self.tree.bytes(data.value))
     }
 
     /// Whether it has a property of this name, whatever its value.
@@ -193,7 +198,8 @@ impl<'t> Node<'t> {
     pub fn own_status_okay(&self) -> bool {
         match self.property("status") {
             None => true,
-            Some(status) => matches!(status.text(), Ok("okay" | "ok")),
+            // All nodes below ask: a long value is not read as a text each time.
+            Some(status) => matches!(status.bytes(), b"okay\0" | b"ok\0"),
         }
     }
 

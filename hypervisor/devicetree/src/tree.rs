@@ -10,6 +10,7 @@ use fdt::node::FdtNode;
 use crate::address::AddressRange;
 use crate::error::PhandleError;
 use crate::gate::Blob;
+use crate::gic::GIC_COMPATIBLES;
 use crate::node::{Node, NodeId};
 
 /// Why a blob that passed the gate has no tree. It means that gate and reader disagree: a defect of ours.
@@ -63,6 +64,10 @@ pub struct Tree {
     blob: Blob,
     nodes: Vec<NodeData>,
     properties: Vec<PropertyData>,
+    /// The properties again, those of each node sorted by name: a node of many properties may be asked by many others.
+    by_name: Vec<PropertyData>,
+    /// The GICs, in the order of the tree: their lists of names are searched once, however many interrupts they take.
+    gics: Vec<NodeId>,
     /// Phandle and node, sorted by both.
     phandles: Vec<(u32, NodeId)>,
     reservations: Vec<AddressRange>,
@@ -87,9 +92,13 @@ impl Tree {
             blob,
             nodes,
             properties,
+            by_name: Vec::new(),
+            gics: Vec::new(),
             phandles: Vec::new(),
             reservations,
         };
+        tree.by_name = tree.sort_properties();
+        tree.gics = tree.compatible(&GIC_COMPATIBLES).map(|node| node.id()).collect();
         tree.phandles = tree.index_phandles();
         Ok(tree)
     }
@@ -214,6 +223,19 @@ impl Tree {
         self.properties.get(start as usize..end as usize).unwrap_or(&[])
     }
 
+    /// The property with this name among those from `start` to `end`, which are all of one node.
+    pub(crate) fn property_named(&self, start: u32, end: u32, name: &str) -> Option<&PropertyData> {
+        let sorted = self.by_name.get(start as usize..end as usize)?;
+        // The gate made sure that no node has a name twice.
+        let found = sorted.binary_search_by(|data| self.bytes(data.name).cmp(name.as_bytes()));
+        sorted.get(found.ok()?)
+    }
+
+    /// Whether a node is a GIC.
+    pub(crate) fn is_gic(&self, id: NodeId) -> bool {
+        self.gics.binary_search(&id).is_ok()
+    }
+
     pub(crate) fn bytes(&self, span: Span) -> &[u8] {
         self.blob
             .bytes()
@@ -224,6 +246,16 @@ impl Tree {
     /// A name; the gate made sure that it is ASCII.
     pub(crate) fn name(&self, span: Span) -> &str {
         core::str::from_utf8(self.bytes(span)).unwrap_or("")
+    }
+
+    fn sort_properties(&self) -> Vec<PropertyData> {
+        let mut sorted = self.properties.clone();
+        for node in &self.nodes {
+            if let Some(own) = sorted.get_mut(node.properties as usize..node.properties_end as usize) {
+                own.sort_unstable_by(|one, other| self.bytes(one.name).cmp(self.bytes(other.name)));
+            }
+        }
+        sorted
     }
 
     fn index_phandles(&self) -> Vec<(u32, NodeId)> {
