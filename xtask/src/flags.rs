@@ -81,6 +81,13 @@ xflags::xflags! {
             /// How often each target is run (default: 200000).
             optional --runs count: u64
         }
+        /// Count the instructions of reading a device tree, and show that they grow as the tree does.
+        cmd bench {
+            /// What to measure: topology, which goes from a blob to the stream graph.
+            required what: String
+            /// Device tree blobs to read as well.
+            repeated file: PathBuf
+        }
         /// What has to pass before a commit: fmt, clippy, the tidy checks and all tests.
         cmd ci {
             /// Leave the tests out.
@@ -118,7 +125,7 @@ mod tests {
     #[test]
     fn every_subcommand_has_help_of_its_own() {
         for name in [
-            "setup", "build", "bundle", "run", "test", "topology", "ci", "tidy",
+            "setup", "build", "bundle", "run", "test", "topology", "bench", "ci", "tidy",
         ] {
             let text = help(&[name.to_string(), "--help".to_string()]).unwrap();
             assert!(text.starts_with(&format!("xtask {name}\n")), "{text}");

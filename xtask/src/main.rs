@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod board;
 mod boot;
 mod build;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
     };
     let outcome = match flags.subcommand {
         flags::XtaskCmd::Setup(cmd) => cmd.run(),
+        flags::XtaskCmd::Bench(cmd) => cmd.run(),
         flags::XtaskCmd::Build(cmd) => cmd.run(),
         flags::XtaskCmd::Bundle(cmd) => cmd.run(),
         flags::XtaskCmd::Fuzz(cmd) => cmd.run(),
