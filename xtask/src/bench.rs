@@ -101,7 +101,7 @@ impl Bench {
                     Some(ratio) => print!(" {:>4.1} ", ratio.value),
                     None => print!("      "),
                 }
-                for ratio in ratio {
+                if let Some(ratio) = ratio {
                     worst = worst.or(&ratio);
                     if Some(&size) == SIZES.last() {
                         last = last.or(&ratio);
@@ -230,6 +230,9 @@ mod tests {
     #[test]
     fn the_worst_ratio_is_kept() {
         let worst = Ratio::of(20, 10, "a", 1000).or(&Ratio::of(45, 10, "b", 2000));
-        assert_eq!(worst.or(&Ratio::of(30, 10, "c", 4000)).to_string(), "4.50 (b, 2000)");
+        assert_eq!(
+            worst.or(&Ratio::of(30, 10, "c", 4000)).to_string(),
+            "4.50 (b, 2000)"
+        );
     }
 }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use crate::error::{Problem, ReadError};
 use crate::gic::{GicInterrupt, decode_gic};
-use crate::nexus::Maps;
+use crate::nexus::InterruptMaps;
 use crate::node::Node;
 use crate::property::{Cells, Property};
 
@@ -69,8 +69,12 @@ impl<'t> Node<'t> {
     /// # Errors
     /// The list is malformed, or an interrupt reaches no controller.
     pub fn interrupts(&self) -> Result<Vec<Interrupt<'t>>, ReadError> {
+        self.interrupts_with(&mut InterruptMaps::default())
+    }
+
+    fn interrupts_with(&self, maps: &mut InterruptMaps<'t>) -> Result<Vec<Interrupt<'t>>, ReadError> {
         if let Some(property) = self.property("interrupts-extended") {
-            return self.extended_interrupts(&property);
+            return self.extended_interrupts(maps, &property);
         }
         let Some(property) = self.property("interrupts") else {
             return Ok(Vec::new());
@@ -78,10 +82,9 @@ impl<'t> Node<'t> {
         let parent = self.interrupt_parent()?;
         let entry = interrupt_cells(&parent)?;
         bounded(&property, property.cells()?.len() / entry.max(1))?;
-        let mut maps = Maps::default();
         property
             .entries(entry)?
-            .map(|cells| self.at_controller(&mut maps, &property, parent, cells))
+            .map(|cells| self.at_controller(maps, &property, parent, cells))
             .collect()
     }
 
@@ -90,8 +93,16 @@ impl<'t> Node<'t> {
     /// # Errors
     /// As [`Node::interrupts`]; or one goes elsewhere, or names no interrupt.
     pub fn gic_interrupts(&self) -> Result<Vec<GicInterrupt>, ReadError> {
+        self.gic_interrupts_with(&mut InterruptMaps::default())
+    }
+
+    /// [`Node::gic_interrupts`] for one of many nodes: `maps` keeps what was read on the way.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn gic_interrupts_with(&self, maps: &mut InterruptMaps<'t>) -> Result<Vec<GicInterrupt>, ReadError> {
         let property = self.interrupts_property();
-        self.interrupts()?
+        self.interrupts_with(maps)?
             .into_iter()
             .map(|interrupt| interrupt.to_gic(self, property))
             .collect()
@@ -102,13 +113,25 @@ impl<'t> Node<'t> {
     /// # Errors
     /// As [`Node::gic_interrupts`]; or the list of names is longer than that of interrupts.
     pub fn gic_interrupt_by_name(&self, name: &str) -> Result<Option<GicInterrupt>, ReadError> {
+        self.gic_interrupt_by_name_with(&mut InterruptMaps::default(), name)
+    }
+
+    /// [`Node::gic_interrupt_by_name`] for one of many questions: `maps` keeps what was read on the way.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn gic_interrupt_by_name_with(
+        &self,
+        maps: &mut InterruptMaps<'t>,
+        name: &str,
+    ) -> Result<Option<GicInterrupt>, ReadError> {
         let Some(names) = self.property("interrupt-names") else {
             return Ok(None);
         };
         let Some(index) = names.texts().position(|candidate| candidate == name) else {
             return Ok(None);
         };
-        let interrupts = self.gic_interrupts()?;
+        let interrupts = self.gic_interrupts_with(maps)?;
         let missing = || {
             self.error(
                 self.interrupts_property(),
@@ -138,7 +161,7 @@ impl<'t> Node<'t> {
         // The first cell of a PCI address (IEEE 1275 PCI binding 2.2.1.1): bus, device and function.
         let unit = u32::from(bus) << 16 | u32::from(device & 0x1f) << 11 | u32::from(function & 7) << 8;
         let property = self.required("interrupt-map")?;
-        Maps::default().follow(&property, *self, vec![unit, 0, 0, u32::from(pin)])
+        InterruptMaps::default().follow(&property, *self, vec![unit, 0, 0, u32::from(pin)])
     }
 
     /// [`Node::pci_interrupt`] at its GIC.
@@ -164,9 +187,12 @@ impl<'t> Node<'t> {
         }
     }
 
-    fn extended_interrupts(&self, property: &Property<'t>) -> Result<Vec<Interrupt<'t>>, ReadError> {
+    fn extended_interrupts(
+        &self,
+        maps: &mut InterruptMaps<'t>,
+        property: &Property<'t>,
+    ) -> Result<Vec<Interrupt<'t>>, ReadError> {
         let cells = property.cells()?;
-        let mut maps = Maps::default();
         let mut found = Vec::new();
         let mut at = 0;
         while let Some(phandle) = cells.get(at) {
@@ -180,7 +206,7 @@ impl<'t> Node<'t> {
                 })
             };
             let specifier = cells.part(at + 1, count).ok_or_else(short)?;
-            found.push(self.at_controller(&mut maps, property, parent, specifier)?);
+            found.push(self.at_controller(maps, property, parent, specifier)?);
             at += 1 + count;
         }
         Ok(found)
@@ -189,7 +215,7 @@ impl<'t> Node<'t> {
     /// Takes one of its own interrupts from its interrupt parent to the controller.
     fn at_controller(
         &self,
-        maps: &mut Maps<'t>,
+        maps: &mut InterruptMaps<'t>,
         property: &Property<'t>,
         parent: Node<'t>,
         cells: Cells<'t>,

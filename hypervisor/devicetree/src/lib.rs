@@ -42,6 +42,7 @@ pub use gate::{Blob, Block, GateError, MAX_DEPTH, MAX_NAME, MAX_NODES, MAX_PATH,
 pub use gic::{GicError, GicInterrupt, Trigger, decode_gic};
 pub use interrupts::Interrupt;
 pub use machine::{Chosen, Conduit, Cpu, EnableMethod, Psci, ReservedRegion};
+pub use nexus::InterruptMaps;
 pub use node::{Node, NodeId};
 pub use pci::{PciSpace, PciWindow};
 pub use property::{Cells, Property};

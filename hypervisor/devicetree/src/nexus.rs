@@ -11,11 +11,13 @@ use crate::property::{Cells, Property};
 /// How many maps an interrupt goes through before they are called a loop.
 const MAX_HOPS: usize = 16;
 
-/// The maps that were read for one question. Each is read once, however many interrupts go through it.
-#[derive(Default)]
-pub(crate) struct Maps<'t>(BTreeMap<NodeId, Map<'t>>);
+/// The `interrupt-map`s of a tree that were read so far. Each is read once, however many interrupts go through it:
+/// who asks many nodes for their interrupts keeps one of these.
+#[derive(Debug, Default)]
+pub struct InterruptMaps<'t>(BTreeMap<NodeId, Map<'t>>);
 
 /// An `interrupt-map`, ready to be searched.
+#[derive(Debug)]
 struct Map<'t> {
     /// How many cells of unit address and specifier select an entry.
     key_cells: usize,
@@ -27,14 +29,14 @@ struct Map<'t> {
 }
 
 /// The right-hand side of an entry.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Entry<'t> {
     parent: Node<'t>,
     unit: Cells<'t>,
     specifier: Cells<'t>,
 }
 
-impl<'t> Maps<'t> {
+impl<'t> InterruptMaps<'t> {
     /// Takes an interrupt from a nexus to the controller. `key` is unit address and specifier as the nexus counts
     /// them; errors are about `property`, which names the interrupt.
     pub(crate) fn follow(

@@ -99,7 +99,8 @@ impl<'a> Builder<'a> {
 
     /// Whether a node is a PCI host bridge: it says so, or functions were found behind it.
     pub(crate) fn is_pci_host(&self, node: Node<'_>) -> bool {
-        self.behind.contains_key(&node.id()) || matches!(node.text("device_type"), Ok(Some("pci")))
+        let says = |device_type: Property<'_>| device_type.bytes() == b"pci\0";
+        self.behind.contains_key(&node.id()) || node.property("device_type").is_some_and(says)
     }
 
     /// The functions behind a host bridge, by their positions in the list that was given.
@@ -311,7 +312,19 @@ fn drop_held(streams: &mut Vec<Stream>) {
         .collect();
     // A list that is longer than any SMMU has registers is refused later, when groups are made.
     if masked.len() <= MAX_MASKED {
-        streams.retain(|stream| !masked.iter().any(|wide| wide != stream && wide.holds(stream)));
+        let masks: BTreeSet<(SmmuIndex, u32)> =
+            masked.iter().map(|stream| (stream.smmu, stream.mask)).collect();
+        // A match that holds another has more bits in its mask, and the other's ID apart from them.
+        let is_held = |stream: &Stream| {
+            masks
+                .range((stream.smmu, 0)..=(stream.smmu, u32::MAX))
+                .any(|&(smmu, mask)| {
+                    mask != stream.mask
+                        && stream.mask & !mask == 0
+                        && masked.binary_search(&Stream::new(smmu, stream.id, mask)).is_ok()
+                })
+        };
+        streams.retain(|stream| !is_held(stream));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Groups: masters that no SMMU can tell apart or keep apart. They share a stream, or reach each other on their own bus.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -27,6 +27,9 @@ pub struct Group {
 
 /// A place at which PCI functions may reach each other: its host bridge, and its requester ID.
 pub(crate) type Meeting = (NodeId, u16);
+
+/// A match, and the masters that have it.
+type Owned<'o> = (Stream, &'o [usize]);
 
 /// Every match once, with the masters that have it.
 type Owners = BTreeMap<Stream, Vec<usize>>;
@@ -61,6 +64,7 @@ pub(crate) fn settle(
         meetings,
         sets,
         held: Vec::new(),
+        overlapping: BTreeSet::new(),
     };
     for sharers in owners.values().chain(peers.values()) {
         settling.join_all(sharers);
@@ -80,6 +84,8 @@ struct Settling<'a> {
     sets: Vec<usize>,
     /// Matches that another match holds.
     held: Vec<Stream>,
+    /// Matches whose owners were refused because it overlaps another one partly.
+    overlapping: BTreeSet<Stream>,
 }
 
 impl Settling<'_> {
@@ -121,50 +127,66 @@ impl Settling<'_> {
                 id: u32::MAX,
                 mask: u32::MAX,
             };
-            let all: Vec<Stream> = owners
+            let all: Vec<Owned<'_>> = owners
                 .range(lowest..=highest)
-                .map(|(stream, _)| *stream)
+                .map(|(stream, owners)| (*stream, owners.as_slice()))
                 .collect();
-            let masked: Vec<Stream> = all.iter().copied().filter(|stream| stream.mask != 0).collect();
+            let masked: Vec<Owned<'_>> = all
+                .iter()
+                .copied()
+                .filter(|(stream, _)| stream.mask != 0)
+                .collect();
             if masked.len() > MAX_MASKED {
                 self.refuse_smmu(smmu, masked.len());
                 continue;
             }
-            for wide in &masked {
-                let others: Vec<Stream> = all
+            for &(wide, owners) in &masked {
+                // Of the matches with lower IDs only those with a mask reach up to this one, and none with a higher ID
+                // reaches down.
+                let below = masked.partition_point(|(other, _)| other.id < wide.id);
+                let start = all.partition_point(|(other, _)| other.id < wide.id);
+                let others: Vec<Owned<'_>> = masked
                     .iter()
+                    .take(below)
+                    .chain(
+                        all.iter()
+                            .skip(start)
+                            .take_while(|(other, _)| other.id <= wide.highest()),
+                    )
                     .copied()
-                    .filter(|other| other != wide && wide.overlaps(other))
+                    .filter(|(other, _)| *other != wide && wide.overlaps(other))
                     .collect();
-                self.compare(*wide, &others, owners);
+                self.compare((wide, owners), &others);
             }
         }
         self.held.sort_unstable();
         self.held.dedup();
     }
 
-    fn compare(&mut self, wide: Stream, others: &[Stream], owners: &Owners) {
-        let owners_of = |stream| owners.get(stream).map_or(&[][..], Vec::as_slice);
+    fn compare(&mut self, wide: Owned<'_>, others: &[Owned<'_>]) {
         let mut partial = None;
         for other in others {
-            let sharers = owners_of(other);
             // The owners of one match are joined already, so that one of each will do.
-            if let (Some(&one), Some(&two)) = (owners_of(&wide).first(), sharers.first()) {
+            if let (Some(&one), Some(&two)) = (wide.1.first(), other.1.first()) {
                 self.join_all(&[one, two]);
             }
-            if wide.holds(other) {
-                self.held.push(*other);
-            } else if !other.holds(&wide) {
+            if wide.0.holds(&other.0) {
+                self.held.push(other.0);
+            } else if !other.0.holds(&wide.0) {
                 partial = Some(*other);
-                self.refuse_overlap(sharers, *other, owners_of(&wide), wide);
+                self.refuse_overlap(*other, wide);
             }
         }
         if let Some(other) = partial {
-            self.refuse_overlap(owners_of(&wide), wide, owners_of(&other), other);
+            self.refuse_overlap(wide, other);
         }
     }
 
-    fn refuse_overlap(&mut self, masters: &[usize], stream: Stream, others: &[usize], other_stream: Stream) {
+    fn refuse_overlap(&mut self, (stream, masters): Owned<'_>, (other_stream, others): Owned<'_>) {
+        // All owners were refused the first time.
+        if !self.overlapping.insert(stream) {
+            return;
+        }
         let other = others.first().map(|&other| self.name(other)).unwrap_or_default();
         for &index in masters {
             let (master, other) = (self.name(index), other.clone());

@@ -4,7 +4,7 @@ use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use devicetree::{AddressRange, GicInterrupt, Node, NodeId, ReadError, Tree};
+use devicetree::{AddressRange, GicInterrupt, InterruptMaps, Node, NodeId, ReadError, Tree};
 
 use crate::diagnostic::{Defect, Diagnostic, Diagnostics, Effect};
 use crate::kinds::{InterruptStyle, KINDS, Kind};
@@ -113,10 +113,18 @@ pub(crate) fn find(tree: &Tree, diagnostics: &mut Diagnostics) -> Vec<Smmu> {
     let found = tree
         .nodes()
         .filter_map(|node| kind_of(&node).map(|kind| (node, kind)));
-    found.map(|(node, kind)| read(node, kind, diagnostics)).collect()
+    let mut maps = InterruptMaps::default();
+    found
+        .map(|(node, kind)| read(node, kind, &mut maps, diagnostics))
+        .collect()
 }
 
-fn read(node: Node<'_>, kind: &'static Kind, diagnostics: &mut Diagnostics) -> Smmu {
+fn read<'t>(
+    node: Node<'t>,
+    kind: &'static Kind,
+    maps: &mut InterruptMaps<'t>,
+    diagnostics: &mut Diagnostics,
+) -> Smmu {
     let mut report = |property, defect, effect| {
         diagnostics.push(Diagnostic::at_node(node.path(), property, defect, effect));
     };
@@ -129,7 +137,7 @@ fn read(node: Node<'_>, kind: &'static Kind, diagnostics: &mut Diagnostics) -> S
         }
         Vec::new()
     });
-    let (interrupts, defect) = interrupts(node, kind);
+    let (interrupts, defect) = interrupts(node, kind, maps);
     if let Some(defect) = defect.filter(|_| enabled) {
         report("interrupts", defect, Effect::Unreported);
     }
@@ -159,14 +167,18 @@ fn read(node: Node<'_>, kind: &'static Kind, diagnostics: &mut Diagnostics) -> S
 }
 
 /// Its interrupts as far as they can be read, and what is wrong with them.
-fn interrupts(node: Node<'_>, kind: &Kind) -> (Vec<SmmuInterrupt>, Option<Defect>) {
+fn interrupts<'t>(
+    node: Node<'t>,
+    kind: &Kind,
+    maps: &mut InterruptMaps<'t>,
+) -> (Vec<SmmuInterrupt>, Option<Defect>) {
     let unreadable = |error: ReadError| (Vec::new(), Some(Defect::NoInterrupts(error.into())));
     match kind.interrupts {
-        InterruptStyle::ByName => match by_name(node) {
+        InterruptStyle::ByName => match by_name(node, maps) {
             Ok(interrupts) => (interrupts, None),
             Err(error) => unreadable(error),
         },
-        InterruptStyle::GlobalThenContext => match node.gic_interrupts() {
+        InterruptStyle::GlobalThenContext => match node.gic_interrupts_with(maps) {
             Ok(interrupts) => divide(node, interrupts),
             Err(error) => unreadable(error),
         },
@@ -197,7 +209,7 @@ fn divide(node: Node<'_>, interrupts: Vec<GicInterrupt>) -> (Vec<SmmuInterrupt>,
     (divided.collect(), none_left)
 }
 
-fn by_name(node: Node<'_>) -> Result<Vec<SmmuInterrupt>, ReadError> {
+fn by_name<'t>(node: Node<'t>, maps: &mut InterruptMaps<'t>) -> Result<Vec<SmmuInterrupt>, ReadError> {
     const NAMES: [(&str, Line); 5] = [
         ("combined", Line::Combined),
         ("eventq", Line::EventQueue),
@@ -207,7 +219,7 @@ fn by_name(node: Node<'_>) -> Result<Vec<SmmuInterrupt>, ReadError> {
     ];
     let mut found = Vec::new();
     for (name, line) in NAMES {
-        if let Some(interrupt) = node.gic_interrupt_by_name(name)? {
+        if let Some(interrupt) = node.gic_interrupt_by_name_with(maps, name)? {
             found.push(SmmuInterrupt { line, interrupt });
         }
     }

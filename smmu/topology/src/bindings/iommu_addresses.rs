@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use devicetree::{AddressRange, Cells, Node, NodeId, Property};
+use devicetree::{AddressRange, Cells, Node, NodeId, Property, ReadError};
 
 use crate::claims::Builder;
 use crate::diagnostic::{Defect, Diagnostic, Effect};
@@ -58,6 +58,8 @@ fn read_entries(
         let defect = Defect::Unreadable(error.problem);
         Box::new(Diagnostic::at_property(property, NAME, defect, Effect::NoRegion))
     })?;
+    let node = property.node();
+    let memory = node.has("reg").then(|| node.regs());
     let mut at = 0;
     while let Some(phandle) = cells.get(at) {
         let fail = |defect| Box::new(Diagnostic::at_cell(property, NAME, at, defect, Effect::NoRegion));
@@ -73,7 +75,7 @@ fn read_entries(
             })
         })?;
         let lists = lists.entry(device.id()).or_insert_with(|| listed(device));
-        match region(property.node(), device, lists, address, size) {
+        match region(node, memory.as_ref(), device, lists, address, size) {
             Ok(region) => found.push((device.id(), region)),
             Err((defect, effect)) => {
                 builder.report(Diagnostic {
@@ -108,6 +110,7 @@ fn entry(cells: &Cells<'_>, at: usize, address_cells: usize, size_cells: usize) 
 
 fn region(
     node: Node<'_>,
+    memory: Option<&Result<Vec<AddressRange>, ReadError>>,
     device: Node<'_>,
     listed: &BTreeSet<NodeId>,
     address: u64,
@@ -125,9 +128,9 @@ fn region(
         let defect = Defect::RegionNotListed { device: device_path };
         return Err((defect, Effect::Nothing));
     }
-    let kind = match node.regs() {
-        Err(_) if !node.has("reg") => RegionKind::Reserved,
-        Ok(memory) if memory == [range] => RegionKind::Identity,
+    let kind = match memory {
+        None => RegionKind::Reserved,
+        Some(Ok(memory)) if *memory == [range] => RegionKind::Identity,
         _ => {
             let defect = Defect::RegionMoved {
                 device: device_path,

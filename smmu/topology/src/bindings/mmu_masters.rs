@@ -34,6 +34,7 @@ pub(crate) fn read(builder: &mut Builder<'_>) {
                 property,
                 cells,
                 seen: BTreeMap::new(),
+                refused: BTreeSet::new(),
             }
             .read(builder),
             Err(error) => {
@@ -53,6 +54,8 @@ struct List<'t> {
     cells: Cells<'t>,
     /// The streams of masters that were listed before.
     seen: BTreeMap<NodeId, Vec<u32>>,
+    /// Masters that were refused before. Another refusal would say nothing new, and a host bridge has many functions.
+    refused: BTreeSet<NodeId>,
 }
 
 impl<'t> List<'t> {
@@ -181,10 +184,13 @@ impl<'t> List<'t> {
     }
 
     /// Refuses a master, or all functions behind it if it is a host bridge.
-    fn refuse_master(&self, builder: &mut Builder<'t>, master: Node<'t>, at: usize, defect: Defect) {
+    fn refuse_master(&mut self, builder: &mut Builder<'t>, master: Node<'t>, at: usize, defect: Defect) {
         let effect = Effect::refusal(is_usable(builder, self.smmu));
         let mut refusal = None;
         refuse(builder, &mut refusal, self.at(at, defect, effect));
+        if !self.refused.insert(master.id()) {
+            return;
+        }
         for subject in subjects(builder, master) {
             let claim = Claim {
                 refusal: refusal.clone(),
