@@ -1,15 +1,14 @@
 //! Buses: nodes whose devices are no nodes of the tree, and are known by the requester IDs that they emit.
 
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
-use devicetree::{Node, NodeId, Tree};
+use devicetree::{Node, NodeId};
 
 use crate::bindings::{iommu_map, msi};
-use crate::claims::{Builder, at_master};
-use crate::diagnostic::{Defect, Diagnostics, Effect};
+use crate::claims::Builder;
 use crate::map::Map;
-use crate::master::{Coverage, Master, PciFunction, Refusal, Stream};
+use crate::master::{PciFunction, Refusal};
 use crate::messages::{MsiIndex, MsiRoute};
 use crate::smmu::SmmuIndex;
 
@@ -61,19 +60,6 @@ impl Bus {
         let windows = self.messages.iter().flat_map(|map| &map.windows);
         let mapped = windows.filter_map(|window| window.target.as_ref().ok().copied());
         mapped.chain(self.msi_parents.iter().map(|parent| parent.controller))
-    }
-
-    /// Whether a device on it may emit a stream.
-    fn may_emit(&self, stream: &Stream) -> bool {
-        let windows = self.streams.iter().flatten().flat_map(|map| &map.windows);
-        windows
-            .filter_map(|window| Some((window, window.target.as_ref().ok()?)))
-            .any(|(window, target)| {
-                let last = window.output.wrapping_add(window.last - window.first);
-                let mask = target.mask | stream.mask;
-                target.smmu == stream.smmu
-                    && next_match(window.output, stream.id, mask).is_some_and(|id| id <= last)
-            })
     }
 
     /// Where messages of a function on it go.
@@ -135,41 +121,6 @@ pub(crate) fn read(builder: &mut Builder<'_>) -> Vec<Bus> {
 /// Whether a node is a bridge on a PCI bus: its `device_type` is that of a host bridge.
 fn is_bridge_below(builder: &Builder<'_>, node: Node<'_>) -> bool {
     node.parent().is_some_and(|parent| builder.is_pci_host(parent))
-}
-
-/// How often streams and windows are compared in one tree. What is left then counts as shared.
-const MOST_COMPARED: usize = 1 << 22;
-
-/// Refuses masters whose streams devices on a bus may emit, if nobody can say which device on that bus does.
-pub(crate) fn refuse_shared(
-    tree: &Tree,
-    buses: &[Bus],
-    masters: &mut [Master],
-    diagnostics: &mut Diagnostics,
-) {
-    let mut comparable = MOST_COMPARED;
-    for bus in buses.iter().filter(|bus| !bus.is_pci) {
-        let windows = bus.streams.iter().flatten().map(|map| map.windows.len()).sum();
-        for master in masters.iter_mut().filter(|master| !master.coverage.is_refused()) {
-            let shared = master.streams.iter().find(|stream| {
-                comparable = usize::saturating_sub(comparable, windows);
-                comparable == 0 || bus.may_emit(stream)
-            });
-            if let Some(&stream) = shared {
-                let defect = Defect::SharedWithBus {
-                    master: master.identity.to_string(),
-                    stream,
-                    bus: bus.path.clone(),
-                };
-                let because = at_master(tree, &master.identity, defect, Effect::Blocked);
-                diagnostics.push(because.clone());
-                master.coverage = Coverage::Refused(Refusal {
-                    because,
-                    blocked: true,
-                });
-            }
-        }
-    }
 }
 
 /// The smallest number from `from` on that is `id` in all bits but those of `mask`.

@@ -13,6 +13,7 @@ use crate::diagnostic::{Defect, Diagnostic, Diagnostics, Effect};
 use crate::groups::{self, Group, Meeting};
 use crate::master::{Coverage, Identity, Master, MasterIndex, PciFunction, Refusal, Stream};
 use crate::messages::MsiController;
+use crate::shared;
 use crate::smmu::{Smmu, SmmuIndex};
 
 /// Which device emits which stream on which SMMU.
@@ -106,7 +107,7 @@ impl Graph {
         graph.index();
         graph.add_regions(&mut builder);
         graph.refuse_twins(tree, &mut builder.diagnostics);
-        bus::refuse_shared(tree, &buses, &mut graph.masters, &mut builder.diagnostics);
+        shared::refuse(tree, &buses, &mut graph.masters, &mut builder.diagnostics);
         graph.buses = buses;
         graph.smmus = core::mem::take(&mut builder.smmus);
         for smmu in &mut graph.smmus {

@@ -25,6 +25,7 @@ mod map;
 mod master;
 mod messages;
 mod report;
+mod shared;
 mod smmu;
 mod why;
 

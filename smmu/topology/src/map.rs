@@ -162,16 +162,16 @@ fn check(tuple: &Tuple, place: &Place<'_, '_>) -> Result<(), BadTuple> {
     Ok(())
 }
 
-/// Requester IDs that no tuple holds yet: first and last of each piece.
-struct Free(BTreeMap<u32, u32>);
+/// IDs that nobody holds yet: first and last of each piece.
+pub(crate) struct Free(BTreeMap<u32, u32>);
 
 impl Free {
-    fn up_to(highest: u32) -> Free {
+    pub(crate) fn up_to(highest: u32) -> Free {
         Free(BTreeMap::from([(0, highest)]))
     }
 
     /// Takes what is still free between `first` and `last`, in the order of the numbers backwards.
-    fn take(&mut self, first: u32, last: u32) -> Vec<(u32, u32)> {
+    pub(crate) fn take(&mut self, first: u32, last: u32) -> Vec<(u32, u32)> {
         let mut taken = Vec::new();
         while let Some((&start, &end)) = self.0.range(..=last).next_back()
             && first <= end

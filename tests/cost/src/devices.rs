@@ -77,7 +77,7 @@ pub(crate) fn with_partial_overlaps(count: u32) -> Result<Vec<u8>> {
         (0..count).try_for_each(|i| {
             let k = i / 2;
             let other = match k {
-                0..MASKED => [SMMU, 0, (1 + k % 127) << 8 | k / 127],
+                0..MASKED => [SMMU, 0, ((1 + k % 127) << 8) | (k / 127)],
                 _ => [SMMU, 0x8000 | k, 0],
             };
             w.master(i, if i % 2 == 0 { &[SMMU, 0, 0xff] } else { &other })
