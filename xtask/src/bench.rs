@@ -86,7 +86,7 @@ impl Bench {
         println!("Millions of instructions, and how often those of a tree of half the size (2.0 is linear)");
         print!("{:<11}", "");
         for size in SIZES {
-            print!("{size:>13} ");
+            print!(" {size:>7}      ");
         }
         println!(" many");
         let (mut worst, mut last) = (Ratio::default(), Ratio::default());

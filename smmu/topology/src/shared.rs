@@ -130,3 +130,75 @@ impl Emitters {
         (stream.id <= last).then_some(bus)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::StreamTarget;
+    use crate::map::{Map, Window};
+    use devicetree::NodeId;
+    use std::string::String;
+    use std::vec;
+
+    /// A bus with a window of stream IDs from `first` to `last`.
+    fn bus(first: u32, last: u32, mask: u32) -> Bus {
+        let target = StreamTarget {
+            smmu: SmmuIndex(0),
+            mask,
+        };
+        let window = Window {
+            first: 0,
+            last: last - first,
+            output: first,
+            target: Ok(target),
+        };
+        Bus {
+            node: NodeId::ROOT,
+            path: String::new(),
+            is_pci: false,
+            enabled: true,
+            coherent: false,
+            streams: Some(Ok(Map {
+                mask: u32::MAX,
+                windows: vec![window],
+            })),
+            legacy: Vec::new(),
+            messages: None,
+            msi_parents: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_index_finds_what_a_comparison_finds() {
+        let windows = [
+            (8, 11, 0),
+            (20, 20, 4),
+            (10, 14, 0),
+            (0, 31, 0),
+            (16, 16, 1),
+            (40, 47, 0),
+            (30, 41, 0),
+        ];
+        let buses = windows.map(|(first, last, mask)| bus(first, last, mask));
+        let mut emitters = Emitters::of(&buses);
+        for id in 0..64 {
+            for mask in [0, 1, 3, 0x12] {
+                let stream = Stream::new(SmmuIndex(0), id, mask);
+                let compared = emitters.all.iter().find(|window| window.holds(&stream));
+                let expected = compared.map(|window| window.bus);
+                assert_eq!(emitters.first_bus(&stream), expected, "{id} {mask}");
+            }
+        }
+        let elsewhere = Stream::new(SmmuIndex(1), 8, 0);
+        assert_eq!(emitters.first_bus(&elsewhere), None);
+    }
+
+    #[test]
+    fn what_is_not_compared_any_more_counts_as_shared() {
+        let mut emitters = Emitters::of(&[bus(8, 11, 1)]);
+        emitters.comparable = 2;
+        let stream = Stream::new(SmmuIndex(0), 100, 0);
+        assert_eq!(emitters.first_bus(&stream), None);
+        assert_eq!(emitters.first_bus(&stream), Some(0));
+    }
+}

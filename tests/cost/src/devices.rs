@@ -93,13 +93,7 @@ pub(crate) fn with_messages(count: u32) -> Result<Vec<u8>> {
     let controllers = count / 10;
     machine(|w| {
         w.plain_smmu(0, 1)?;
-        (0..controllers).try_for_each(|i| {
-            w.node(&format!("msi@{i:x}"), |w| {
-                w.cells("phandle", &[MSI + i])?;
-                w.cells("#msi-cells", &[1])?;
-                w.flag("msi-controller")
-            })
-        })?;
+        (0..controllers).try_for_each(|i| w.msi_controller(i))?;
         (0..count - controllers).try_for_each(|i| {
             w.device(i, |w| {
                 w.cells("iommus", &[SMMU, i])?;

@@ -12,15 +12,20 @@ pub(crate) fn with_long_maps(count: u32) -> Result<Input> {
     };
     let blob = machine(|w| {
         w.plain_smmu(0, 1)?;
-        w.node("msi", |w| {
-            w.cells("phandle", &[MSI])?;
-            w.cells("#msi-cells", &[1])?;
-            w.flag("msi-controller")
-        })?;
+        w.msi_controller(0)?;
         host(w, |w| {
             w.cells("iommu-map", &map(SMMU))?;
             w.cells("msi-map", &map(MSI))
         })
+    })?;
+    with_functions(blob, count)
+}
+
+pub(crate) fn with_many_msi_parents(count: u32) -> Result<Input> {
+    let blob = machine(|w| {
+        (0..count).try_for_each(|i| w.msi_controller(i))?;
+        let list: Vec<u32> = (0..count).flat_map(|i| [MSI + i, 0]).collect();
+        host(w, |w| w.cells("msi-parent", &list))
     })?;
     with_functions(blob, count)
 }

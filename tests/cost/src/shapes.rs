@@ -34,7 +34,7 @@ macro_rules! shapes {
     };
 }
 
-pub(crate) const SHAPES: [Shape; 22] = shapes! {
+pub(crate) const SHAPES: [Shape; 23] = shapes! {
     "iommus", "masters on one bus that name one SMMU": devices::on_one_bus;
     "mmu-masters", "masters in the list of one SMMU": devices::in_one_list;
     "both", "masters that both bindings describe": devices::in_both_bindings;
@@ -54,6 +54,7 @@ pub(crate) const SHAPES: [Shape; 22] = shapes! {
     "gic", "SMMUs and texts in the GIC's `compatible`": smmus::at_a_gic_of_many_names;
     "smmus", "SMMUs with one master each": smmus::with_one_master_each;
     "iommu-map", "tuples of `iommu-map` and `msi-map`, and PCI functions": hosts::with_long_maps;
+    "msi-parent", "controllers of a host, entries in its `msi-parent`, and PCI functions": hosts::with_many_msi_parents;
     "host", "entries for a host in a broken `mmu-masters`, and PCI functions": hosts::in_a_broken_list;
     "buses", "buses with `iommu-map` that are not PCI, and masters": hosts::that_are_not_pci;
     "bad-buses", "such buses with a map that cannot be read, and masters": hosts::that_cannot_be_read;

@@ -94,6 +94,15 @@ impl Writer {
         })
     }
 
+    /// A controller of messages that tells devices apart.
+    pub(crate) fn msi_controller(&mut self, index: u32) -> Result {
+        self.node(&format!("msi@{index:x}"), |w| {
+            w.cells("phandle", &[MSI + index])?;
+            w.cells("#msi-cells", &[1])?;
+            w.flag("msi-controller")
+        })
+    }
+
     /// A device with a phandle.
     pub(crate) fn device(&mut self, index: u32, body: impl FnOnce(&mut Self) -> Result) -> Result {
         self.node(&format!("dev@{index:x}"), |w| {

@@ -5,7 +5,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use devicetree::{Node, NodeId, Property};
+use devicetree::{Node, NodeId, Problem, Property};
 
 use super::iommu_map::{mask_of, narrow_tuples};
 use crate::claims::Builder;
@@ -16,6 +16,8 @@ use crate::messages::{MsiIndex, MsiRoute};
 const MAP: &str = "msi-map";
 const MASK: &str = "msi-map-mask";
 const PARENT: &str = "msi-parent";
+/// The most controllers of one list that are read; real devices name one or two. On a bus each function has them all.
+const MAX_PARENTS: usize = 64;
 
 /// Reads the map of a bus, if it has one that can be read.
 pub(crate) fn read_map(builder: &mut Builder<'_>, node: Node<'_>, highest: u32) -> Option<Map<MsiIndex>> {
@@ -97,6 +99,10 @@ fn read_entries(
                 Effect::NoMessages,
             ))
         };
+        if routes.len() == MAX_PARENTS {
+            let (entries, limit) = (routes.len() + 1, MAX_PARENTS);
+            return Err(fail(Defect::Unreadable(Problem::TooMany { entries, limit })));
+        }
         let (controller, length) = builder.msi_controller(phandle).map_err(fail)?;
         if cells.len() - at - 1 < length {
             let left = cells.len() - at - 1;
