@@ -140,14 +140,17 @@ impl Settling<'_> {
                 self.refuse_smmu(smmu, masked.len());
                 continue;
             }
+            let reach = masked.iter().map(|(stream, _)| stream.mask).max().unwrap_or(0);
             for &(wide, owners) in &masked {
                 // Of the matches with lower IDs only those with a mask reach up to this one, and none with a higher ID
                 // reaches down.
-                let below = masked.partition_point(|(other, _)| other.id < wide.id);
-                let start = all.partition_point(|(other, _)| other.id < wide.id);
-                let others: Vec<Owned<'_>> = masked
+                let from = wide.id.saturating_sub(reach);
+                let below = masked
                     .iter()
-                    .take(below)
+                    .skip(masked.partition_point(|(other, _)| other.id < from));
+                let start = all.partition_point(|(other, _)| other.id < wide.id);
+                let others: Vec<Owned<'_>> = below
+                    .take_while(|(other, _)| other.id < wide.id)
                     .chain(
                         all.iter()
                             .skip(start)
