@@ -83,7 +83,10 @@ impl Bench {
 
     /// One line for each shape of generated trees.
     fn shapes(&self) -> Result<()> {
-        println!("Millions of instructions, and how often those of a tree of half the size (2.0 is linear)");
+        println!(
+            "Millions of instructions, and how often those of a tree of half the size. 2.0 is linear, 4.0 quadratic; more \
+             than 2.0 and then less is work up to a limit."
+        );
         print!("{:<11}", "");
         for size in SIZES {
             print!(" {size:>7}      ");

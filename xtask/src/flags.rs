@@ -81,7 +81,7 @@ xflags::xflags! {
             /// How often each target is run (default: 200000).
             optional --runs count: u64
         }
-        /// Count the instructions of reading a device tree, and show that they grow as the tree does.
+        /// Count the instructions of reading a device tree, and show that they grow as the tree does; takes some minutes.
         cmd bench {
             /// What to measure: topology, which goes from a blob to the stream graph.
             required what: String
