@@ -132,6 +132,11 @@ fn describe_smmu(graph: &Graph, smmu: &Smmu) -> String {
     if let Some(max) = smmu.max_stream {
         line += &format!(" up to {max:#x}");
     }
+    let position = graph.smmus().iter().position(|other| other == smmu).unwrap();
+    let demand = graph.demands()[position];
+    if smmu.kind.match_registers.is_some() && demand.all > 0 {
+        line += &format!(" matches {}/{}", demand.enabled, demand.all);
+    }
     line
 }
 
@@ -252,6 +257,56 @@ fn one_absurd_stream_costs_only_its_master() {
     assert_eq!(graph.smmus()[0].max_stream, Some(0x10));
     assert!(graph.master_for_path("/dma@1000").coverage.is_refused());
     assert_eq!(graph.master_for_function(0, 0, 2, 0).coverage, &Coverage::Covered);
+}
+
+#[test]
+fn a_bridge_below_a_host_bridge_is_no_bus_of_its_own() {
+    let source = include_str!("../../../tests/dts/topology/pci-bridge-node.dts");
+    let tree = tree(&crate::source::compile(source).unwrap());
+    assert_eq!(Graph::build(&tree, &[]).buses().len(), 1);
+}
+
+#[test]
+fn a_function_alone_meets_nobody() {
+    let source = include_str!("../../../tests/dts/topology/group-peers.dts");
+    let tree = tree(&crate::source::compile(source).unwrap());
+    let graph = Graph::build(&tree, &functions(source, &tree));
+    let peers = |bus| {
+        let index = graph.master_for_function(0, bus, 0, 0).index.unwrap();
+        graph.group_of(index).unwrap().peers_at.clone()
+    };
+    assert_eq!(peers(1), ["0000:00:01.0"]);
+    assert_eq!(peers(3), [""; 0]);
+}
+
+/// Sets of stream IDs are compared one by one only so long; what is too large for what is left counts as different.
+#[test]
+fn endless_comparing_is_not_endless() {
+    let masters = |count: usize| {
+        let wide = (0..count).map(|index| {
+            format!("w{index}: w{index} {{ #stream-id-cells = <1>; iommus = <&smmu 0 0xffff>; }};")
+        });
+        let list = (0..count)
+            .map(|index| format!("&w{index} {index} "))
+            .collect::<String>();
+        let source = format!(
+            "/ {{ #address-cells = <1>; #size-cells = <1>; smmu: smmu@0 {{ compatible = \"arm,smmu-v2\"; reg = <0 1>; \
+             #iommu-cells = <2>; mmu-masters = <{list} &m 0 1>; }}; {} \
+             m: z {{ #stream-id-cells = <2>; iommus = <&smmu 0 1>; }}; }};",
+            wide.collect::<String>()
+        );
+        let tree = tree(&crate::source::compile(&source).unwrap());
+        let graph = Graph::build(&tree, &[]);
+        let verdicts = graph.diagnostics().iter();
+        verdicts
+            .filter(|found| found.defect.kind() == "bindings-disagree")
+            .map(|found| found.node.clone())
+            .collect::<Vec<_>>()
+    };
+    assert!(!masters(3).contains(&"/z".to_string()), "equal sets agree");
+    assert_eq!(masters(3).len(), 3);
+    // Some sixty of them use the budget up; what is too large for the rest of it is refused all the same.
+    assert_eq!(masters(100).len(), 100);
 }
 
 #[test]

@@ -200,7 +200,7 @@ impl Maker<'_> {
                     _ => self.smmu(),
                 };
                 let mut list = [cell(target), cell(self.byte() % 32)].concat();
-                if self.byte() % 3 == 0 {
+                if self.byte().is_multiple_of(3) {
                     list.extend(cell(self.byte() % 4));
                 }
                 put(self, "iommus", &list);
