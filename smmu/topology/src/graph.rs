@@ -8,16 +8,17 @@ use devicetree::{NodeId, Tree};
 
 use crate::bindings::{iommu_addresses, iommu_map, iommus, mmu_masters, msi};
 use crate::bus::{self, Bus};
-use crate::claims::{Builder, Subject, at_master};
+use crate::claims::{Builder, Subject, at_master, function_identity};
 use crate::diagnostic::{Defect, Diagnostic, Diagnostics, Effect};
 use crate::groups::{self, Group, Meeting};
+use crate::limits;
 use crate::master::{Coverage, Identity, Master, MasterIndex, PciFunction, Refusal, Stream};
 use crate::messages::MsiController;
 use crate::shared;
 use crate::smmu::{Smmu, SmmuIndex};
 
 /// Which device emits which stream on which SMMU.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Graph {
     smmus: Vec<Smmu>,
     buses: Vec<Bus>,
@@ -32,6 +33,8 @@ pub struct Graph {
     by_node: BTreeMap<NodeId, MasterIndex>,
     by_path: BTreeMap<String, MasterIndex>,
     by_address: BTreeMap<(u16, u16), MasterIndex>,
+    /// What is said of devices that are not described: that they are uncovered, unless the tree could not be read.
+    not_described: Coverage,
 }
 
 /// What the graph says of a device that may or may not be described in it.
@@ -54,14 +57,21 @@ pub struct Demand {
     pub all: usize,
 }
 
-static UNCOVERED: Coverage = Coverage::Uncovered;
-
 impl Graph {
     /// Reads all bindings of the tree. Never fails as a whole: what is not understood becomes a diagnostic, and the
     /// masters that it is about are refused.
     ///
     /// `functions` are all PCI functions that the walk over the configuration spaces found.
     pub fn build(tree: &Tree, functions: &[PciFunction]) -> Graph {
+        Graph::build_within(tree, functions, limits::ROOM)
+    }
+
+    /// As [`build`](Self::build), for who has more memory than a hypervisor, or less: `room` is in bytes, and what the
+    /// graph takes is estimated from the lengths of its properties. A tree that describes more is refused as a whole.
+    pub fn build_within(tree: &Tree, functions: &[PciFunction], room: usize) -> Graph {
+        if let Some(because) = limits::too_large(tree, functions, room) {
+            return Graph::refuse_everything(tree, functions, because);
+        }
         let mut builder = Builder::new(tree, functions);
         mmu_masters::read(&mut builder);
         iommus::read(&mut builder);
@@ -70,7 +80,7 @@ impl Graph {
             iommu_map::apply(&mut builder, bus);
         }
 
-        let mut graph = Graph::default();
+        let mut graph = Graph::empty();
         let mut claims = core::mem::take(&mut builder.claims);
         for index in 0..functions.len() {
             // A function that no binding describes is a master all the same.
@@ -117,6 +127,54 @@ impl Graph {
         graph.diagnostics = builder.diagnostics;
         graph.group(tree);
         graph.note_smmus();
+        graph
+    }
+
+    fn empty() -> Graph {
+        Graph {
+            smmus: Vec::new(),
+            buses: Vec::new(),
+            masters: Vec::new(),
+            msi_controllers: Vec::new(),
+            groups: Vec::new(),
+            group_of: Vec::new(),
+            diagnostics: Diagnostics::default(),
+            meetings: Vec::new(),
+            by_node: BTreeMap::new(),
+            by_path: BTreeMap::new(),
+            by_address: BTreeMap::new(),
+            not_described: Coverage::Uncovered,
+        }
+    }
+
+    /// The graph of a tree that describes too much: its SMMUs, and a refusal for everything else.
+    fn refuse_everything(tree: &Tree, functions: &[PciFunction], because: Diagnostic) -> Graph {
+        let mut builder = Builder::new(tree, functions);
+        builder.report(because.clone());
+        let coverage = Coverage::Refused(Refusal {
+            because,
+            blocked: false,
+        });
+        let mut graph = Graph::empty();
+        for function in functions {
+            let host = tree.node(function.host_bridge);
+            graph.masters.push(Master {
+                identity: function_identity(tree, function),
+                streams: Vec::new(),
+                coverage: coverage.clone(),
+                enabled: host.is_enabled(),
+                coherent: host.is_dma_coherent(),
+                sources: Vec::new(),
+                messages: Vec::new(),
+                regions: Vec::new(),
+            });
+            graph.meetings.push(None);
+        }
+        graph.not_described = coverage;
+        graph.smmus = builder.smmus;
+        graph.diagnostics = builder.diagnostics;
+        graph.index();
+        graph.group(tree);
         graph
     }
 
@@ -242,7 +300,7 @@ impl Graph {
             None => MasterView {
                 index: None,
                 streams: &[],
-                coverage: &UNCOVERED,
+                coverage: &self.not_described,
             },
         }
     }

@@ -21,6 +21,7 @@ mod diagnostic;
 mod graph;
 mod groups;
 mod kinds;
+mod limits;
 mod map;
 mod master;
 mod messages;

@@ -8,6 +8,7 @@ use devicetree::{AddressRange, GicInterrupt, InterruptMaps, Node, NodeId, ReadEr
 
 use crate::diagnostic::{Defect, Diagnostic, Diagnostics, Effect};
 use crate::kinds::{InterruptStyle, KINDS, Kind};
+use crate::limits::{MOST_INTERRUPTS, MOST_SMMUS};
 use crate::messages::MsiRoute;
 
 /// The position of an SMMU in its graph.
@@ -114,9 +115,22 @@ pub(crate) fn find(tree: &Tree, diagnostics: &mut Diagnostics) -> Vec<Smmu> {
         .nodes()
         .filter_map(|node| kind_of(&node).map(|kind| (node, kind)));
     let mut maps = InterruptMaps::default();
-    found
-        .map(|(node, kind)| read(node, kind, &mut maps, diagnostics))
-        .collect()
+    let mut smmus = Vec::new();
+    for (node, kind) in found {
+        if smmus.len() >= MOST_SMMUS {
+            let (what, limit) = ("SMMUs", MOST_SMMUS);
+            let defect = Defect::TooMany { what, limit };
+            diagnostics.push(Diagnostic::at_node(
+                node.path(),
+                "compatible",
+                defect,
+                Effect::Unblocked,
+            ));
+            break;
+        }
+        smmus.push(read(node, kind, &mut maps, diagnostics));
+    }
+    smmus
 }
 
 fn read<'t>(
@@ -199,7 +213,7 @@ fn divide(node: Node<'_>, interrupts: Vec<GicInterrupt>) -> (Vec<SmmuInterrupt>,
         Some(bank) => Line::Context(bank),
         None => Line::Global(index),
     };
-    let all = interrupts.into_iter().enumerate();
+    let all = interrupts.into_iter().enumerate().take(MOST_INTERRUPTS);
     let divided = all.map(|(index, interrupt)| SmmuInterrupt {
         line: line(index),
         interrupt,

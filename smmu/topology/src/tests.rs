@@ -45,9 +45,9 @@ fn every_defect_has_a_fixture() {
             .extend(graph.diagnostics().iter().map(|found| found.defect.kind()));
     });
     let seen = seen.into_inner();
-    // More than are compared is a tree of 1025 masters: a test of its own builds it.
+    // Trees of thousands of masters have tests of their own.
     let missing: Vec<&&str> = known.iter().filter(|name| !seen.contains(**name)).collect();
-    assert_eq!(missing, [&"too-many-matches"]);
+    assert_eq!(missing, [&"too-large", &"too-many-matches"]);
     assert!(known.len() > 40, "{known:?}");
 }
 
@@ -307,6 +307,33 @@ fn endless_comparing_is_not_endless() {
     assert_eq!(masters(3).len(), 3);
     // Some sixty of them use the budget up; what is too large for the rest of it is refused all the same.
     assert_eq!(masters(100).len(), 100);
+}
+
+/// A tree is not trusted with the core's heap: one that describes too much is refused as a whole.
+#[test]
+fn a_tree_that_describes_too_much_gives_nobody_anything() {
+    let masters: String = (0..2_000)
+        .map(|index| format!("m{index} {{ iommus = <&smmu {index}>; }};"))
+        .collect();
+    let source = format!(
+        "/ {{ #address-cells = <1>; #size-cells = <1>; smmu: smmu@0 {{ compatible = \"arm,smmu-v3\"; reg = <0 1>; \
+         #iommu-cells = <1>; }}; pcie {{ device_type = \"pci\"; }}; {masters} }};"
+    );
+    let tree = tree(&crate::source::compile(&source).unwrap());
+    let function = functions("// function /pcie 0000:00:01.0", &tree);
+    let graph = Graph::build(&tree, &function);
+    // The SMMU is still known: it has to be shut.
+    assert_eq!((graph.smmus().len(), graph.masters().len()), (1, 1));
+    for view in [
+        graph.master_for_path("/m0"),
+        graph.master_for_path("/nowhere"),
+        graph.master_for_function(0, 0, 1, 0),
+        graph.master_for_function(0, 0, 2, 0),
+    ] {
+        assert!(matches!(view.coverage, Coverage::Refused(refusal) if !refusal.blocked));
+    }
+    assert_eq!(graph.diagnostics().len(), 1);
+    assert_eq!(graph.diagnostics()[0].defect.kind(), "too-large");
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn measure(input: &Input) -> Result<String> {
 #[inline(never)]
 fn blob_to_graph(bytes: &[u8], functions: &[PciFunction]) -> Result<(Tree, Graph)> {
     let tree = Tree::new(Blob::new(bytes)?)?;
-    let graph = Graph::build(&tree, functions);
+    let graph = Graph::build_within(&tree, functions, usize::MAX);
     Ok((tree, graph))
 }
 

@@ -11,6 +11,7 @@ use devicetree::{Cells, Node, NodeId, Property};
 use super::iommus::checked;
 use crate::claims::{Binding, Builder, Claim, Subject, path_of, refuse};
 use crate::diagnostic::{Defect, Diagnostic, Effect};
+use crate::limits::MOST_LEGACY_SMMUS;
 use crate::master::{PciFunction, Refusal};
 use crate::smmu::SmmuIndex;
 
@@ -143,12 +144,17 @@ impl<'t> List<'t> {
         builder.claim(Subject::Node(master.id()), claim);
     }
 
-    fn claim_functions(&self, builder: &mut Builder<'t>, host: Node<'t>, at: usize) {
-        builder
-            .legacy_hosts
-            .entry(host.id())
-            .or_default()
-            .insert(self.smmu);
+    fn claim_functions(&mut self, builder: &mut Builder<'t>, host: Node<'t>, at: usize) {
+        let smmus = builder.legacy_hosts.entry(host.id()).or_default();
+        let others = smmus.len();
+        if others > MOST_LEGACY_SMMUS {
+            return;
+        }
+        smmus.insert(self.smmu);
+        if others == MOST_LEGACY_SMMUS {
+            let (what, limit) = ("SMMUs that list this host bridge", MOST_LEGACY_SMMUS);
+            return self.refuse_master(builder, host, at, Defect::TooMany { what, limit });
+        }
         let unusable = self.unusable(builder, at);
         for index in builder.functions_behind(host.id()) {
             let mut claim = self.claim();

@@ -306,6 +306,20 @@ pub enum Defect {
         /// Where the device is to see it.
         iova: AddressRange,
     },
+    /// The tree describes more than can be kept.
+    #[error("what the tree describes up to here takes more than {limit_kib} KiB")]
+    TooLarge {
+        /// The limit, in KiB.
+        limit_kib: usize,
+    },
+    /// More of something than is read.
+    #[error("there are more than {limit} {what}")]
+    TooMany {
+        /// What.
+        what: &'static str,
+        /// How many are read.
+        limit: usize,
+    },
     /// An SMMU that no master names.
     #[error("no master that is understood names this SMMU")]
     Unnamed,
@@ -324,6 +338,7 @@ impl Defect {
     pub(crate) fn own_isolation(&self) -> Option<&'static str> {
         Some(match self {
             Defect::Unnamed => "it stays shut and isolates nothing",
+            Defect::TooLarge { .. } => "every device is refused, and nothing is known to stop its DMA",
             Defect::NoRegisters(_) => {
                 "it cannot be shut: its masters are refused, and nothing stops their DMA"
             }
@@ -442,6 +457,8 @@ impl Defect {
                 "region-moved",
                 "make `iommu-addresses` equal to `reg`, or remove `reg`",
             ),
+            Defect::TooLarge { .. } => ("too-large", "describe less: no board has so many devices"),
+            Defect::TooMany { .. } => ("too-many", "describe fewer of them"),
             Defect::Unnamed => ("unnamed-smmu", "describe its masters, if it has any"),
         }
     }

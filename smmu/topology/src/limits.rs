@@ -1,0 +1,60 @@
+//! How much a tree may describe. A hypervisor's heap is small, and a tree is not to be trusted with it.
+
+use devicetree::Tree;
+
+use crate::diagnostic::{Defect, Diagnostic, Effect};
+use crate::master::PciFunction;
+
+/// SMMUs that are read; those behind are no SMMUs to anybody. The largest real boards have ten.
+pub(crate) const MOST_SMMUS: usize = 128;
+/// Interrupts of one SMMU that are read. An SMMUv2 has at most 128 context banks, and a few global ones.
+pub(crate) const MOST_INTERRUPTS: usize = 256;
+/// SMMUs that may list one host bridge in their `mmu-masters`.
+pub(crate) const MOST_LEGACY_SMMUS: usize = 8;
+/// What the graph may take, in bytes, as it is estimated here. The largest real trees take some 250 KiB.
+pub(crate) const ROOM: usize = 6 << 20;
+
+/// What a node that is described takes, apart from its lists: texts of its defects above all.
+const BYTES_PER_NODE: usize = 4096;
+/// Texts hold the path of a node several times.
+const COPIES_OF_PATH: usize = 6;
+/// The properties whose values become something, and how many bytes one of theirs becomes.
+const LISTS: [(&str, usize); 8] = [
+    ("iommus", 16),
+    ("mmu-masters", 32),
+    ("#stream-id-cells", 1),
+    ("iommu-map", 24),
+    ("msi-map", 24),
+    ("msi-parent", 8),
+    ("iommu-addresses", 16),
+    ("memory-region", 16),
+];
+
+/// The first property that takes the graph over its limit, if one does.
+pub(crate) fn too_large(tree: &Tree, functions: &[PciFunction], room: usize) -> Option<Diagnostic> {
+    let mut bytes = functions.len() * BYTES_PER_NODE;
+    for node in tree.nodes() {
+        let mut lists = LISTS
+            .iter()
+            .filter_map(|(name, factor)| Some((node.property(name)?, name, factor)))
+            .peekable();
+        if lists.peek().is_some() {
+            bytes += BYTES_PER_NODE + COPIES_OF_PATH * node.path().len();
+        }
+        for (property, name, factor) in lists {
+            bytes += property.bytes().len() * factor;
+            if bytes > room {
+                let defect = Defect::TooLarge {
+                    limit_kib: room >> 10,
+                };
+                return Some(Diagnostic::at_property(
+                    &property,
+                    name,
+                    defect,
+                    Effect::Unblocked,
+                ));
+            }
+        }
+    }
+    None
+}
