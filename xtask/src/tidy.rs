@@ -50,9 +50,9 @@ const FORBIDDEN_EDGES: [(&str, &str, &str); 9] = [
 /// Crates that depend on no other crate of ours.
 const LEAVES: [&str; 4] = ["driver-abi", "guest-abi", "mmio", "second-reading"];
 
-/// Files longer than this are several files.
 /// What fuzzers found may take so many bytes in all.
 const MOST_FOUND: usize = 256 * 1024;
+/// Files longer than this are several files.
 const LONGEST: usize = 500;
 
 /// Endings of files that are made, not written.

@@ -47,7 +47,7 @@ impl fmt::Display for Reason {
             Reason::DriverFailed(text) => write!(f, "the driver failed: {text}"),
             Reason::Sealed(smmus) => write!(f, "loading is sealed and {smmus} has no driver"),
             Reason::GroupSplit(other) => {
-                write!(f, "it cannot be told apart from {other}, which has another owner")
+                write!(f, "it cannot be kept apart from {other}, which has another owner")
             }
             Reason::NotTrusted => {
                 write!(
