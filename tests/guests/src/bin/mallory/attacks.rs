@@ -105,6 +105,11 @@ impl Targets {
             unmapped: machine.argument("unmapped")?,
         })
     }
+
+    /// Where the registers of alice's device are.
+    pub(crate) fn alice_bar(&self) -> u64 {
+        self.alice_bar
+    }
 }
 
 /// The attacks and their count.

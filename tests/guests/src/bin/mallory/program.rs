@@ -38,10 +38,15 @@ fn run(machine: Machine) {
 fn attack(machine: &Machine) -> Result<(), &'static str> {
     let start = Instant::now();
     let pci = machine.pci.ok_or("no PCI")?;
-    let early = Edu::open(&pci, EARLY).ok_or("her device 00:03.0 is absent")?;
     let buffers = Buffers::new(machine).ok_or("her memory is too small")?;
     let targets = Targets::from_bootargs(machine).ok_or("bootargs lack a target")?;
     let interrupts = &machine.interrupts;
+    let Some(early) = Edu::open(&pci, EARLY) else {
+        println!("device {EARLY}: absent");
+        // Without a device there is no DMA; she can still look for its registers, which lie two slots behind alice's.
+        read_absent_bar(targets.alice_bar().wrapping_add(2 * BAR_SIZE));
+        return Ok(());
+    };
 
     let mut late = LateDevice {
         pci,
@@ -53,10 +58,7 @@ fn attack(machine: &Machine) -> Result<(), &'static str> {
     let absent_bar = early.bar().wrapping_sub(BAR_SIZE);
     if late.edu.is_none() {
         println!("device {LATE}: absent");
-        match probe_read32(absent_bar) {
-            None => println!("cpu read of absent device's BAR: abort"),
-            Some(word) => println!("cpu read of absent device's BAR: SUCCEEDED ({word:#x})"),
-        }
+        read_absent_bar(absent_bar);
     }
 
     let mut attacker = Attacker::new(early, interrupts, &buffers);
@@ -102,6 +104,14 @@ fn attack(machine: &Machine) -> Result<(), &'static str> {
     attacks.report_on_alice("-late", phase, attempt);
     attacks.summary();
     Ok(())
+}
+
+/// Reads where the registers of an absent device would be, and says what came.
+fn read_absent_bar(address: u64) {
+    match probe_read32(address) {
+        None => println!("cpu read of absent device's BAR: abort"),
+        Some(word) => println!("cpu read of absent device's BAR: SUCCEEDED ({word:#x})"),
+    }
 }
 
 /// The device that may appear.
