@@ -83,6 +83,11 @@ impl flags::Run {
                 "--binding says how the SMMU is described, and --no-iommu runs without one: leave one of them out"
             );
         }
+        if self.never_load && binding == Binding::Conflict {
+            bail!(
+                "--binding conflict has every device refused at boot, and --never-load shows devices that stay pending: leave one of them out"
+            );
+        }
         let (story, partition) = match (self.no_iommu, self.never_load, &self.partition) {
             (true, true, _) => {
                 bail!("--no-iommu and --never-load exclude each other: without an SMMU there is no driver")
