@@ -47,10 +47,15 @@ impl Binding {
     /// The tree of QEMU's virt machine with an SMMU, rewritten.
     ///
     /// # Errors
-    /// `blob` is no device tree, or has no SMMU or no host bridge.
+    /// `blob` is no device tree, or has no SMMU, no host bridge or no `iommu-map` there.
     pub fn apply(self, blob: &[u8]) -> Result<Vec<u8>, DtbError> {
         let mut dtb = Dtb::parse(blob)?;
         let host = dtb.find(HOST_BRIDGE)?;
+        // Without the map, `both` would be `legacy` under another name.
+        dtb.position(host, MAP).ok_or(DtbError::NoProperty {
+            node: HOST_BRIDGE,
+            property: MAP,
+        })?;
         // What the legacy binding needs. The stream ID that is listed says nothing: it is the requester ID.
         if self != Binding::Generic {
             dtb.set_cells(host, "#stream-id-cells", &[1]);
@@ -155,10 +160,27 @@ mod tests {
         let mut fdt = FdtWriter::new().unwrap();
         let root = fdt.begin_node("").unwrap();
         let host = fdt.begin_node("pcie").unwrap();
+        fdt.property_array_u32("iommu-map", &[0, 0x8005, 0, 0x10000])
+            .unwrap();
         fdt.end_node(host).unwrap();
         fdt.end_node(root).unwrap();
         let blob = fdt.finish().unwrap();
         assert_eq!(Binding::Legacy.apply(&blob), Err(DtbError::NoNode("smmuv3")));
+    }
+
+    #[test]
+    fn what_the_legacy_binding_describes_has_no_map_to_rewrite() {
+        let legacy = Binding::Legacy.apply(&blob()).unwrap();
+        let error = Binding::Both.apply(&legacy).unwrap_err();
+        assert_eq!(error.to_string(), "node pcie of the device tree has no iommu-map");
+    }
+
+    #[test]
+    fn what_was_rewritten_stays_as_it_is() {
+        for binding in [Binding::Generic, Binding::Both, Binding::Conflict] {
+            let once = binding.apply(&blob()).unwrap();
+            assert_eq!(Dtb::parse(&binding.apply(&once).unwrap()), Dtb::parse(&once));
+        }
     }
 
     #[test]

@@ -19,6 +19,14 @@ pub enum DtbError {
     /// What is to be changed is not there.
     #[error("the device tree has no node {0}")]
     NoNode(&'static str),
+    /// What is to be rewritten is not there.
+    #[error("node {node} of the device tree has no {property}")]
+    NoProperty {
+        /// The node.
+        node: &'static str,
+        /// What it lacks.
+        property: &'static str,
+    },
 }
 
 const MAGIC: u32 = 0xd00d_feed;
@@ -217,12 +225,13 @@ impl Dtb {
         }
     }
 
-    /// Gives a node a property of cells, in place of one of that name.
+    /// Gives a node a property of cells; one of that name keeps its place.
     fn set_cells(&mut self, node: usize, property: &str, cells: &[u32]) {
+        let there = self.position(node, property);
+        let at = there.unwrap_or(self.properties(node).end);
         self.unset(node, property);
         let name = self.intern(property);
         let value = cells.iter().flat_map(|cell| cell.to_be_bytes()).collect();
-        let at = self.properties(node).end;
         self.tokens.insert(at, Token::Property { name, value });
     }
 
