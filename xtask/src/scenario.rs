@@ -243,6 +243,7 @@ impl Bench<'_> {
         command.args(&scenario.arguments);
         let mut story = story(self.project, &scenario.story)?;
         story.expect(name, scenario.expect.clone())?;
+        story.forbid(name, scenario.never.clone())?;
         Ok(Prepared {
             name: name.clone(),
             title: scenario.title.clone(),

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::damage::ComponentDamage;
 use crate::dtb::{Binding, TreeDamage};
-use crate::story::ExpectedLine;
+use crate::story::{ExpectedLine, LabelledLine};
 
 /// One run.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -43,6 +43,9 @@ pub struct Scenario {
     /// What has to be seen besides the story.
     #[serde(default)]
     pub expect: Vec<ExpectedLine>,
+    /// What must not be seen, besides what the story forbids.
+    #[serde(default)]
+    pub never: Vec<LabelledLine>,
     /// How the run ends.
     #[serde(default)]
     pub ends: Ends,

@@ -19,9 +19,9 @@ struct File {
     #[serde(default)]
     expect: Vec<ExpectedLine>,
     #[serde(default)]
-    never: Vec<RawNever>,
+    never: Vec<LabelledLine>,
     #[serde(default)]
-    summary: Vec<RawNever>,
+    summary: Vec<LabelledLine>,
     attacks: Option<Attacks>,
 }
 
@@ -40,11 +40,14 @@ pub struct ExpectedLine {
     pub after: Vec<String>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+/// A line and its meaning, as a file has it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawNever {
-    line: String,
-    says: String,
+pub struct LabelledLine {
+    /// A regular expression that is found in the line.
+    pub line: String,
+    /// What it means, for people.
+    pub says: String,
 }
 
 /// What a run has to tell.
@@ -200,11 +203,20 @@ impl Story {
         Ok(())
     }
 
-    fn add(&mut self, name: &str, file: File) -> Result<(), StoryError> {
-        self.expect(name, file.expect)?;
-        for raw in file.never {
+    /// Adds lines that must not be seen; `name` is for errors.
+    ///
+    /// # Errors
+    /// A line is no regular expression.
+    pub fn forbid(&mut self, name: &str, lines: Vec<LabelledLine>) -> Result<(), StoryError> {
+        for raw in lines {
             self.nevers.push(pattern(name, raw.line, raw.says)?);
         }
+        Ok(())
+    }
+
+    fn add(&mut self, name: &str, file: File) -> Result<(), StoryError> {
+        self.expect(name, file.expect)?;
+        self.forbid(name, file.never)?;
         for raw in file.summary {
             self.summary.push(pattern(name, raw.line, raw.says)?);
         }

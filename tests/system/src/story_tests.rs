@@ -166,3 +166,21 @@ fn the_projects_own_stories_are_stories() {
     }
     assert!(count >= 4, "{count} stories found");
 }
+
+#[test]
+fn a_scenario_forbids_more_than_its_story() {
+    let mut story = Story::load("story", &read).unwrap();
+    let line = |line: &str| LabelledLine {
+        line: line.to_string(),
+        says: "the map is still there".to_string(),
+    };
+    story.forbid("scenario", vec![line("iommu-map")]).unwrap();
+    let mut watcher = story.watch();
+    for seen in GOOD.into_iter().chain(["[  2.003] read from iommu-map"]) {
+        watcher.line(seen);
+    }
+    let verdict = watcher.finish(&Catalogue::from_toml(ATTACKS).unwrap());
+    assert_eq!(verdict.problems.len(), 1, "{:?}", verdict.problems);
+    assert!(verdict.problems[0].contains("the map is still there"));
+    assert!(story.forbid("scenario", vec![line("(")]).is_err());
+}
