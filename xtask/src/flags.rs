@@ -64,7 +64,7 @@ xflags::xflags! {
             optional --svg output: PathBuf
             /// Why this device can or cannot be given to a guest: a path, an alias, a label, or a PCI address as 0000:01:00.0.
             optional --why device: String
-            /// Exit with status 1 if the tree has errors: for a board vendor's CI.
+            /// Exit with status 1 if the tree is wrong: for a board vendor's CI. A board that cannot isolate a device is no error.
             optional --check
             /// The stream match registers that each SMMUv1 or v2 has: the demand of enabled masters may not exceed them.
             optional --match-registers count: usize

@@ -212,10 +212,16 @@ impl<'a> Builder<'a> {
                 merge(&mut refusal, another.clone());
             }
         }
-        if refusal.is_none() && self.bindings_disagree(&sources) {
+        if refusal.is_none()
+            && let Some([legacy, generic]) = self.disagreement(&sources)
+        {
             let identity = self.identity(subject);
             let master = identity.to_string();
-            let defect = Defect::BindingsDisagree { master };
+            let defect = Defect::BindingsDisagree {
+                master,
+                legacy,
+                generic,
+            };
             let because = self.report(at_master(self.tree, &identity, defect, Effect::Blocked));
             refusal = Some(Refusal {
                 because,
@@ -230,8 +236,8 @@ impl<'a> Builder<'a> {
         (streams, coverage, sources)
     }
 
-    /// Whether both bindings describe a master, and not as the owner of the same stream IDs.
-    fn bindings_disagree(&mut self, sources: &[Source]) -> bool {
+    /// What the bindings say, if both describe a master, and not as the owner of the same stream IDs.
+    fn disagreement(&mut self, sources: &[Source]) -> Option<[String; 2]> {
         let of = |binding| {
             let sources = sources.iter().filter(move |source| source.binding == binding);
             sources
@@ -239,7 +245,26 @@ impl<'a> Builder<'a> {
                 .collect::<BTreeSet<Stream>>()
         };
         let (legacy, generic) = (of(Binding::Legacy), of(Binding::Generic));
-        !legacy.is_empty() && !generic.is_empty() && !self.same_ids(&legacy, &generic)
+        let differ = !legacy.is_empty() && !generic.is_empty() && !self.same_ids(&legacy, &generic);
+        differ.then(|| [self.few(&legacy), self.few(&generic)])
+    }
+
+    /// The first of some streams, in words.
+    fn few(&self, streams: &BTreeSet<Stream>) -> String {
+        const FEW: usize = 4;
+        let path = |stream: &Stream| {
+            self.smmus
+                .get(stream.smmu.0)
+                .map_or("", |smmu| smmu.path.as_str())
+        };
+        let first = streams.iter().take(FEW);
+        let mut words: Vec<String> = first
+            .map(|stream| alloc::format!("{stream} at {}", path(stream)))
+            .collect();
+        if streams.len() > FEW {
+            words.push(alloc::format!("{} more", streams.len() - FEW));
+        }
+        words.join(", ")
     }
 
     /// Whether both sets match the same stream IDs, whatever registers they would take. Sets that are too large to be
@@ -295,11 +320,20 @@ pub(crate) fn refuse(builder: &mut Builder<'_>, refusal: &mut Option<Refusal>, d
     merge(refusal, Refusal { because, blocked });
 }
 
-/// Keeps the first reason of two. Nothing is blocked for good unless both say so.
+/// Keeps the graver reason of two, the first of equal ones. Nothing is blocked for good unless both say so.
 pub(crate) fn merge(refusal: &mut Option<Refusal>, another: Refusal) {
-    match refusal {
-        Some(earlier) => earlier.blocked &= another.blocked,
-        None => *refusal = Some(another),
+    let Some(earlier) = refusal else {
+        *refusal = Some(another);
+        return;
+    };
+    let blocked = earlier.blocked && another.blocked;
+    if another.because.severity() > earlier.because.severity() {
+        *earlier = another;
+    }
+    earlier.blocked = blocked;
+    if !blocked && earlier.because.effect == Effect::Blocked {
+        // What the reason alone would leave blocked is not.
+        earlier.because.effect = Effect::Unblocked;
     }
 }
 

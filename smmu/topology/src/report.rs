@@ -140,6 +140,14 @@ impl Report<'_> {
             .filter(|master| master.coverage == Coverage::Covered)
             .count();
         write!(f, "  masters: {}, covered: {covered}", masters.len())?;
+        let buses = self.graph.buses().iter();
+        match buses
+            .filter(|bus| bus.smmus().any(|named| named == index))
+            .count()
+        {
+            0 => {}
+            count => write!(f, "; buses: {count}")?,
+        }
         if let Some(highest) = smmu.max_stream {
             write!(f, "; highest stream ID {highest:#x}")?;
         }

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail, ensure};
 use devicetree::{Node, NodeId, Tree};
-use topology::{Bus, Graph, PciFunction};
+use topology::{Bus, Graph, Identity, PciFunction};
 
 /// A device that was asked for.
 #[derive(Debug)]
@@ -30,10 +30,15 @@ impl Wanted {
         };
         match (view.index, self) {
             (Some(index), _) => graph.why(tree, index).to_string(),
-            (None, Wanted::Node(node)) => match graph.buses().iter().find(|bus| bus.node == *node) {
-                Some(bus) => whole_bus(bus),
-                None => unnamed(tree.node(*node)),
-            },
+            (None, Wanted::Node(node)) => {
+                let bus = graph.buses().iter().find(|bus| bus.node == *node);
+                let is_smmu = graph.smmus().iter().any(|smmu| smmu.node == *node);
+                match bus {
+                    _ if is_smmu => format!("{}: an SMMU, which no guest is ever given\n", tree.node(*node)),
+                    Some(bus) => whole_bus(bus),
+                    None => unnamed(graph, tree.node(*node)),
+                }
+            }
             (None, Wanted::Function(_)) => String::new(),
         }
     }
@@ -51,8 +56,24 @@ fn whole_bus(bus: &Bus) -> String {
     }
 }
 
-/// What is to be said of a node that no binding names.
-fn unnamed(node: Node<'_>) -> String {
+/// What is to be said of a node that no binding names. Those below it that are named may be what is meant.
+fn unnamed(graph: &Graph, node: Node<'_>) -> String {
+    let below: Vec<String> = graph
+        .masters()
+        .iter()
+        .filter_map(|master| match &master.identity {
+            Identity::Platform { node: id, path } => Some((node.tree().node(*id), path)),
+            Identity::Pci { .. } => None,
+        })
+        .filter(|(master, _)| master.ancestors().any(|above| above == node))
+        .map(|(_, path)| path.clone())
+        .collect();
+    if !below.is_empty() {
+        return format!(
+            "{node}: no `iommus` and no `mmu-masters` speaks of it, but of what is below it; ask for that: {}\n",
+            below.join(", ")
+        );
+    }
     format!(
         "{node}: no `iommus` and no `mmu-masters` speaks of it\n  \
          so: uncovered if it does DMA; nothing translates or stops that, and only `dma = \"trusted\"` gives it to a guest\n"
@@ -61,9 +82,19 @@ fn unnamed(node: Node<'_>) -> String {
 
 /// The device of that name: a PCI address, a path, an alias, a label, or a node name that only one node has.
 pub(crate) fn find(tree: &Tree, name: &str) -> Result<Wanted> {
+    ensure!(
+        !name.is_empty() && name != "/",
+        "--why wants the name of a device"
+    );
     if let Some(address) = address(name) {
         return function(tree, name, address);
     }
+    let looks_like_one =
+        name.contains(':') && name.contains('.') && !name.contains('/') && tree.find(name).is_none();
+    ensure!(
+        !looks_like_one,
+        "{name} is no PCI address: segment, bus, device (at most 1f) and function (at most 7), as 0000:01:00.0"
+    );
     if let Some(node) = tree.find(name).or_else(|| labelled(tree, name)) {
         return Ok(Wanted::Node(node.id()));
     }
@@ -73,7 +104,10 @@ pub(crate) fn find(tree: &Tree, name: &str) -> Result<Wanted> {
         .collect();
     match named.as_slice() {
         [node] => Ok(Wanted::Node(node.id())),
-        [] => bail!("the tree has no node, alias or label {name}"),
+        [] => bail!(
+            "the tree has no node or alias {name}, and no such label (a blob has labels only if it was compiled with `dtc -@`); \
+             without --why its devices are listed"
+        ),
         several => {
             let paths: Vec<String> = several.iter().take(8).map(Node::path).collect();
             bail!(

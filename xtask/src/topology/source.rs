@@ -18,6 +18,7 @@ pub(crate) const DTC: Program = Program {
 /// The tree in a file: a blob, or a source that `dtc` compiles.
 pub(crate) fn read_tree(file: &Path) -> Result<Tree> {
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    ensure!(!bytes.is_empty(), "{} is empty", file.display());
     let bytes = match bytes.starts_with(&[0xd0, 0x0d, 0xfe, 0xed]) {
         true => bytes,
         false => compile(file, &bytes)?,
@@ -54,7 +55,7 @@ fn compile(file: &Path, text: &[u8]) -> Result<Vec<u8>> {
         .context("cannot start dtc")?;
     ensure!(
         output.status.success(),
-        "dtc does not compile {}:\n{}",
+        "{} does not begin as a device tree blob does (d0 0d fe ed), so it was read as a source, which dtc does not compile:\n{}",
         file.display(),
         String::from_utf8_lossy(&output.stderr)
     );

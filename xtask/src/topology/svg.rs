@@ -167,15 +167,18 @@ impl Picture<'_> {
             .next()
             .map_or(0, |streams| streams.join("  ").len());
         let x = STREAM_X + 7 * last + 8;
-        sheet
-            .at(y - 4)
-            .line(x.min(MESSAGE_X), MESSAGE_X + 50, SMMU_X, row.colour);
+        sheet.at(y - 4).line(
+            x.min(MESSAGE_X - 6),
+            MESSAGE_X - 6,
+            (MESSAGE_X + 50, SMMU_X),
+            row.colour,
+        );
         let mut x = MESSAGE_X + 4;
         for controller in &row.controllers {
             let number = controller.0 + 1;
             sheet
-                .at(y - 8)
-                .text(x, 10, "bold", hue(number), &format!("M{number}"));
+                .at(y)
+                .text(x, 11, "bold", hue(number), &format!("M{number}"));
             x += 22;
         }
     }
@@ -363,8 +366,8 @@ fn bus_rows(index: SmmuIndex, bus: &topology::Bus) -> Vec<Row> {
                 .filter(|target| target.smmu == index)?;
             let first = number(&Stream::new(index, window.output, target.mask));
             Some(match window.last - window.first {
-                0 => format!("{:x}→{first}", window.first),
-                _ => format!("{:x}–{:x}→{first}…", window.first, window.last),
+                0 => format!("{:#x}→{first}", window.first),
+                _ => format!("{:#x}–{:#x}→{first}…", window.first, window.last),
             })
         })
         .collect();

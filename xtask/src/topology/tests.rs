@@ -119,7 +119,7 @@ fn why_tells_the_chain() {
          stream 0x2 at /smmu@0 (SMMUv1)\n  \
          no other device is in its group\n  \
          its DMA does not snoop the CPU's caches\n  \
-         error: /a: iommus: mmu-masters gives /a other streams than the generic binding does: the device is refused \
+         error: /a: iommus: mmu-masters gives /a stream 0x1 at /smmu@0, and the generic binding stream 0x2 at /smmu@0: the device is refused \
          and its streams stay blocked; remove one binding, or make them equal\n  \
          so: refused (bindings-disagree): the device is refused and its streams stay blocked; remove one binding, or \
          make them equal\n"
@@ -129,14 +129,17 @@ fn why_tells_the_chain() {
     ));
     assert!(why("iommu-map-windows", "00:00.0").contains("so: covered"));
     assert!(why("iommu-map-not-pci", "fsl-mc").contains("only its own driver can tell apart"));
-    assert!(why("smmu-unnamed", "smmu").contains("speaks of it"));
+    assert!(why("smmu-unnamed", "smmu").contains("an SMMU, which no guest is ever given"));
+    assert!(why("dma-coherent-inherited", "/bus").contains("ask for that: /bus/inherits, /bus/takes-back"));
 }
 
 #[test]
 fn a_device_that_is_not_there_is_an_error() {
     let tree = tree("iommu-map-windows");
     for (name, part) in [
-        ("nothing", "no node, alias or label nothing"),
+        ("nothing", "no node or alias nothing"),
+        ("0000:zz:00.0", "is no PCI address"),
+        ("", "wants the name of a device"),
         ("0005:00:00.0", "no host bridge has segment 5"),
     ] {
         let error = find(&tree, name).unwrap_err().to_string();

@@ -30,7 +30,7 @@ register_bitfields! {u32,
         /// The character.
         DATA OFFSET(0) NUMBITS(8) []
     ],
-    /// DDI 0183 3.3.10 Interrupt mask set/clear register, and 3.3.13 Interrupt clear register.
+    /// DDI 0183 3.3.10 Interrupt mask set/clear register.
     UARTIMSC [
         /// Characters have been waiting for a while.
         RT OFFSET(6) NUMBITS(1) [],
@@ -43,7 +43,6 @@ type Data<'b, B> = Reg<'b, B, u32, UARTDR::Register, 0x00>;
 type Flags<'b, B> = Reg<'b, B, u32, UARTFR::Register, 0x18>;
 type Control<'b, B> = Reg<'b, B, u32, UARTCR::Register, 0x30>;
 type Mask<'b, B> = Reg<'b, B, u32, UARTIMSC::Register, 0x38>;
-type Clear<'b, B> = Reg<'b, B, u32, UARTIMSC::Register, 0x44>;
 
 /// A FIFO of 32 at 9600 baud drains in 34 ms; whoever takes longer is not listening.
 const DRAIN_US: u64 = 50_000;
@@ -80,8 +79,9 @@ impl<B: Bus> Pl011<B> {
 
     /// The next character that arrived; one that arrived damaged is 0, which no terminal sends.
     pub fn receive(&mut self) -> Option<u8> {
+        // Reading clears the interrupts, once few enough characters wait (DDI 0183 2.8). To clear them by hand would lose
+        // that of a character which arrives in between, and nobody would read it.
         if Flags::at(&self.bus).is_set(UARTFR::RXFE) {
-            Clear::at(&self.bus).write(UARTIMSC::RX::SET + UARTIMSC::RT::SET);
             return None;
         }
         let data = Data::at(&self.bus).extract();

@@ -183,10 +183,14 @@ pub enum Defect {
         function: String,
     },
     /// The two bindings give a master different streams.
-    #[error("mmu-masters gives {master} other streams than the generic binding does")]
+    #[error("mmu-masters gives {master} {legacy}, and the generic binding {generic}")]
     BindingsDisagree {
         /// The master.
         master: String,
+        /// The streams of the one, the first of them.
+        legacy: String,
+        /// The streams of the other, the first of them.
+        generic: String,
     },
     /// Two stream matches share some IDs, but neither holds the other.
     #[error("{master}: {stream} overlaps {other_stream} of {other}, and neither holds the other")]

@@ -77,12 +77,12 @@ impl Sheet {
         ));
     }
 
-    /// A level line, dotted up to `solid_from`.
-    pub(crate) fn line(&mut self, from: usize, solid_from: usize, to: usize, colour: &str) {
+    /// A level line: dotted first, then a gap, then solid.
+    pub(crate) fn line(&mut self, from: usize, gap: usize, (solid, to): (usize, usize), colour: &str) {
         let y = self.y + self.offset;
         self.add(format_args!(
-            "<path d=\"M{from} {y}H{solid_from}\" stroke=\"{colour}\" stroke-dasharray=\"1 4\" opacity=\"0.6\"/>\
-             <path d=\"M{solid_from} {y}H{to}\" stroke=\"{colour}\" stroke-width=\"1.5\"/>"
+            "<path d=\"M{from} {y}H{gap}\" stroke=\"{colour}\" stroke-dasharray=\"1 4\" opacity=\"0.6\"/>\
+             <path d=\"M{solid} {y}H{to}\" stroke=\"{colour}\" stroke-width=\"1.5\"/>"
         ));
     }
 
