@@ -118,9 +118,11 @@ pub(crate) fn read(builder: &mut Builder<'_>) -> Vec<Bus> {
     buses
 }
 
-/// Whether a node is a bridge on a PCI bus: its `device_type` is that of a host bridge.
+/// Whether a node is a bridge on a PCI bus: its `device_type` is that of a host bridge. Behind a bridge no functions were
+/// found, whatever is above it: they are said to be behind the host bridge.
 fn is_bridge_below(builder: &Builder<'_>, node: Node<'_>) -> bool {
-    node.parent().is_some_and(|parent| builder.is_pci_host(parent))
+    builder.functions_behind(node.id()).is_empty()
+        && node.parent().is_some_and(|parent| builder.is_pci_host(parent))
 }
 
 /// The smallest number from `from` on that is `id` in all bits but those of `mask`.
