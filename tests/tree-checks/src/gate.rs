@@ -7,6 +7,8 @@ pub fn check_gate(bytes: &[u8]) {
     // What it answers is not looked at; that it answers is what is checked.
     let _size = Blob::declared_size(bytes);
     let Ok(blob) = Blob::new(bytes) else { return };
+    // What it lets through it lets through again, as it is: other readers get what was checked.
+    assert_eq!(Blob::new(blob.bytes()).as_ref(), Ok(&blob));
     let (nodes, properties) = (blob.node_count(), blob.property_count());
     let tree = Tree::new(blob).unwrap_or_else(|error| panic!("gate and reader disagree: {error}"));
     assert_eq!(tree.nodes().count(), nodes);

@@ -4,6 +4,7 @@
 //! keeping. A check that does not hold panics.
 #![forbid(unsafe_code)]
 #![expect(
+    clippy::expect_used,
     clippy::panic,
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -13,6 +14,7 @@
 mod gate;
 mod graph;
 mod make;
+mod promises;
 
 pub use gate::check_gate;
 pub use graph::check_graph;

@@ -1,0 +1,169 @@
+//! What a stream graph promises of every tree. A promise that is broken lets a device through, or two guests meet.
+
+use std::fmt::Debug;
+
+use topology::{Bus, Coverage, Graph, Map, Master, PciFunction, SmmuIndex, Stream};
+
+/// Windows and masters that are compared with each other.
+const COMPARED: usize = 128;
+
+/// Checks all that needs no other graph.
+pub(crate) fn check(graph: &Graph, functions: &[PciFunction]) {
+    graph.masters().iter().for_each(check_master);
+    check_programmed(graph);
+    check_smmus(graph);
+    for bus in graph.buses() {
+        if let Some(Ok(map)) = &bus.streams {
+            check_windows(map);
+        }
+        if let Some(map) = &bus.messages {
+            check_windows(map);
+        }
+        if !bus.is_pci {
+            check_unknown_devices(graph, bus);
+        }
+    }
+    for function in functions {
+        check_function(graph, function);
+    }
+}
+
+/// What was covered may be refused later, when more is known of the hardware; never the other way round.
+pub(crate) fn check_later(before: &Graph, after: &Graph) {
+    for (before, after) in before.masters().iter().zip(after.masters()) {
+        assert!(
+            is_covered(before) || !is_covered(after),
+            "{} becomes covered",
+            after.identity
+        );
+    }
+}
+
+fn is_covered(master: &Master) -> bool {
+    master.coverage == Coverage::Covered
+}
+
+fn check_master(master: &Master) {
+    let name = &master.identity;
+    let uncovered = master.coverage == Coverage::Uncovered;
+    assert!(
+        !uncovered || master.streams.is_empty(),
+        "{name}: uncovered, and has streams"
+    );
+    assert!(
+        master.streams.windows(2).all(|pair| pair[0] < pair[1]),
+        "{name}: streams are not sorted"
+    );
+    for stream in &master.streams {
+        assert_eq!(stream.id & stream.mask, 0, "{name}: bits under a mask");
+    }
+}
+
+/// What is programmed for a group matches every stream of its masters.
+fn check_programmed(graph: &Graph) {
+    for group in graph.groups() {
+        let masters = group.masters.iter().map(|index| graph.master(*index).unwrap());
+        let streams = masters
+            .filter(|master| is_covered(master))
+            .flat_map(|master| &master.streams);
+        for stream in streams.take(COMPARED) {
+            let mut programmed = group.streams.iter();
+            assert!(
+                programmed.any(|wide| wide.holds(stream)),
+                "{stream} is not programmed for its group"
+            );
+        }
+    }
+}
+
+/// What is said of an SMMU is what its masters need.
+fn check_smmus(graph: &Graph) {
+    for (index, (smmu, demand)) in graph.smmus().iter().zip(graph.demands()).enumerate() {
+        let covered = graph.masters().iter().filter(|master| is_covered(master));
+        let streams = covered.flat_map(|master| &master.streams);
+        let here = streams.filter(|stream| stream.smmu == SmmuIndex(index));
+        assert_eq!(here.map(Stream::highest).max(), smmu.max_stream, "{}", smmu.path);
+        assert!(demand.enabled <= demand.all, "{}", smmu.path);
+        assert_eq!(demand.all > 0, smmu.max_stream.is_some(), "{}", smmu.path);
+    }
+}
+
+/// The windows of a map are sorted and apart, and are found.
+fn check_windows<T: Debug>(map: &Map<T>) {
+    for window in &map.windows {
+        assert!(window.first <= window.last, "{window:?}");
+        for requester in [window.first, window.last] {
+            // Only what the mask leaves as it is can be looked up as it is.
+            if requester & map.mask == requester {
+                let found = map.lookup(requester).map(|(found, _)| found);
+                assert!(
+                    found.is_some_and(|found| std::ptr::eq(found, window)),
+                    "{window:?} is not found"
+                );
+            }
+        }
+    }
+    for pair in map.windows.windows(2) {
+        assert!(
+            pair[0].last < pair[1].first,
+            "{:?} and {:?} overlap",
+            pair[0],
+            pair[1]
+        );
+    }
+}
+
+/// Devices that nobody knows may emit all streams of their bus: no covered master has one of them.
+fn check_unknown_devices(graph: &Graph, bus: &Bus) {
+    let windows = bus.streams.iter().flatten().flat_map(|map| &map.windows);
+    for window in windows.take(COMPARED) {
+        let Ok(target) = &window.target else { continue };
+        let last = window.output.wrapping_add(window.last - window.first);
+        for id in [window.output, last] {
+            let stream = Stream::new(target.smmu, id, target.mask);
+            let covered = graph.masters().iter().filter(|master| is_covered(master));
+            for master in covered.take(COMPARED) {
+                assert!(
+                    !master.streams.iter().any(|own| own.overlaps(&stream)),
+                    "{} has {stream}, and so may a device on {}",
+                    master.identity,
+                    bus.path
+                );
+            }
+        }
+    }
+}
+
+/// A covered function has the stream of every requester ID that it may arrive with, in every binding that counts.
+fn check_function(graph: &Graph, function: &PciFunction) {
+    let view = graph.master_for_function(function.segment, function.bus, function.device, function.function);
+    if *view.coverage != Coverage::Covered {
+        return;
+    }
+    let bus = graph
+        .buses()
+        .iter()
+        .find(|bus| bus.node == function.host_bridge)
+        .expect("a function is covered, and its bus is none");
+    let own = function.requester_id();
+    for requester in function.requester_ids.iter().copied().chain([own]).map(u32::from) {
+        let mut expected: Vec<Stream> = Vec::new();
+        if let Some(map) = &bus.streams {
+            let map = map
+                .as_ref()
+                .expect("a function is covered, and its map is refused");
+            let found = map.lookup(requester);
+            let target = found.and_then(|(window, id)| Some((window.target.as_ref().ok()?, id)));
+            let (target, id) = target.expect("a function is covered, and a requester ID of it has no stream");
+            expected.push(Stream::new(target.smmu, id, target.mask));
+        }
+        expected.extend(bus.legacy.iter().map(|smmu| Stream::new(*smmu, requester, 0)));
+        assert!(!expected.is_empty(), "requester ID {requester:#x} has no stream");
+        for stream in expected {
+            assert!(
+                view.streams.iter().any(|known| known.holds(&stream)),
+                "requester ID {requester:#x} emits {stream}, which its function does not have"
+            );
+        }
+    }
+}
