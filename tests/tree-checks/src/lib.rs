@@ -11,10 +11,23 @@
     reason = "a check that does not hold panics: that is what it is for"
 )]
 
+#[path = "../../dts/blob.rs"]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the tests that share it need more of it")
+)]
+mod blob;
+#[cfg(test)]
+#[path = "../../dts/fixtures.rs"]
+#[expect(dead_code, reason = "other tests compare what fixtures say")]
+mod fixtures;
 mod gate;
 mod graph;
 mod make;
 mod promises;
+#[cfg(test)]
+#[path = "../../dts/source.rs"]
+mod source;
 
 pub use gate::check_gate;
 pub use graph::check_graph;

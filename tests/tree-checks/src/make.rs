@@ -1,10 +1,6 @@
 //! Makes a tree of bytes: well-formed, with the properties that the bindings know, and with values of every kind.
 
-#[path = "../../dts/blob.rs"]
-#[expect(dead_code, reason = "the tests that share it need more of it")]
-mod blob;
-
-use blob::Writer;
+use crate::blob::Writer;
 
 /// No tree is made larger; the gate has limits of its own.
 const MOST_NODES: u32 = 40;

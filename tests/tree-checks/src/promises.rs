@@ -119,7 +119,7 @@ fn check_unknown_devices(graph: &Graph, bus: &Bus) {
     for window in windows.take(COMPARED) {
         let Ok(target) = &window.target else { continue };
         let last = window.output.wrapping_add(window.last - window.first);
-        for id in [window.output, last] {
+        for id in (window.output..=last).take(COMPARED).chain([last]) {
             let stream = Stream::new(target.smmu, id, target.mask);
             let covered = graph.masters().iter().filter(|master| is_covered(master));
             for master in covered.take(COMPARED) {
