@@ -8,6 +8,8 @@ extern crate alloc;
 
 mod command;
 mod editor;
+mod lines;
 
 pub use command::{Command, HELP};
 pub use editor::{Editor, Event, LONGEST};
+pub use lines::Lines;

@@ -6,10 +6,10 @@ use crate::{console, vm};
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::{String, ToString};
-use core::fmt::Display;
+use core::fmt::{Display, Write};
 use devicetree::GicInterrupt;
 use dma::{MasterId, State};
-use shell::{Command, Event, HELP, LONGEST};
+use shell::{Command, Event, HELP, LONGEST, Lines};
 use spin::Mutex;
 use topology::MasterIndex;
 
@@ -17,14 +17,49 @@ use topology::MasterIndex;
 const BYTES_PER_TURN: usize = 64;
 /// Lines of an answer that are printed in one turn: a long one must not keep the CPU from what is due.
 const LINES_PER_TURN: usize = 8;
-/// Lines that wait to be printed. A person who asks for more has to wait.
-const MOST_WAITING: usize = 4096;
+/// Bytes that wait to be printed: what a tree can make of an answer must not take the heap.
+const MOST_WAITING: usize = 256 << 10;
 
 /// Somebody at the console.
 #[derive(Debug)]
 pub struct Typing {
     interrupt: Option<GicInterrupt>,
-    answer: Mutex<VecDeque<String>>,
+    answer: Mutex<Answer>,
+}
+
+/// Lines that wait to be printed.
+#[derive(Debug, Default)]
+struct Answer {
+    lines: VecDeque<String>,
+    bytes: usize,
+    /// More was asked for than is kept.
+    cut_off: bool,
+}
+
+impl Answer {
+    fn add(&mut self, line: &str) {
+        // An empty line takes its place in the queue as well.
+        let bytes = line.len() + size_of::<String>();
+        if self.bytes + bytes > MOST_WAITING {
+            self.cut_off = true;
+            return;
+        }
+        self.bytes += bytes;
+        self.lines.push_back(line.to_string());
+    }
+
+    fn next(&mut self) -> Option<String> {
+        let Some(line) = self.lines.pop_front() else {
+            let said = core::mem::take(&mut self.cut_off);
+            return said.then(|| "the rest is cut off: ask for less at a time".to_string());
+        };
+        self.bytes -= line.len() + size_of::<String>();
+        Some(line)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lines.is_empty() && !self.cut_off
+    }
 }
 
 impl Typing {
@@ -33,7 +68,7 @@ impl Typing {
         let shared = interrupt.filter(|found| gic::is_shared(found.intid));
         Typing {
             interrupt: shared.filter(|found| vm::claim_interrupt(found.intid)),
-            answer: Mutex::new(VecDeque::new()),
+            answer: Mutex::new(Answer::default()),
         }
     }
 }
@@ -42,7 +77,7 @@ impl System {
     /// Listens to the console, if it can be: on the boot CPU, which does everything that a command asks for.
     pub fn listen(&self) {
         let Some(interrupt) = self.typing.interrupt else {
-            log::info!(target: "shell", "the console has no interrupt of its own: no commands are taken");
+            log::info!(target: "shell", "the console has no shared interrupt that can be read and is free: no commands are taken");
             return;
         };
         let enabled = gic::set_trigger(interrupt.intid, interrupt.trigger)
@@ -77,7 +112,7 @@ impl System {
     /// Prints the next part of what was asked for. Whether there is more.
     pub fn answer(&self) -> bool {
         let mut answer = self.typing.answer.lock();
-        for line in core::iter::from_fn(|| answer.pop_front()).take(LINES_PER_TURN) {
+        for line in core::iter::from_fn(|| answer.next()).take(LINES_PER_TURN) {
             log::info!(target: "shell", "{line}");
         }
         !answer.is_empty()
@@ -144,10 +179,9 @@ impl System {
     /// Puts text in the queue, line by line.
     fn say(&self, text: impl Display) {
         let mut answer = self.typing.answer.lock();
-        for line in text.to_string().lines() {
-            if answer.len() < MOST_WAITING {
-                answer.push_back(line.to_string());
-            }
-        }
+        let mut lines = Lines::new(|line: &str| answer.add(line));
+        // Lines report no error.
+        let _ = write!(lines, "{text}");
+        lines.finish();
     }
 }

@@ -23,6 +23,7 @@ use alloc::vec::Vec;
 use binding::Walkers;
 use bundle::Bundle;
 use commands::Typing;
+use core::fmt::Write;
 use core::sync::atomic::{AtomicBool, Ordering};
 use devicetree::Tree;
 use dma::{Due, FaultLog, GuestId, MasterId, Registry, Schedule, SmmuId};
@@ -30,6 +31,7 @@ use driver_abi::{InterruptLine, Stream};
 use drivers::Drivers;
 use fabric::HostBridge;
 use partition::Partition;
+use shell::Lines;
 use spin::{Mutex, Once};
 use topology::Graph;
 
@@ -109,9 +111,10 @@ impl System {
         if graph.omitted_diagnostics() > 0 {
             log::warn!(target: "tree", "and {} more defects", graph.omitted_diagnostics());
         }
-        for line in graph.outline().to_string().lines() {
-            log::info!(target: "graph", "{line}");
-        }
+        let mut lines = Lines::new(|line: &str| log::info!(target: "graph", "{line}"));
+        // Lines report no error.
+        let _ = write!(lines, "{}", graph.outline());
+        lines.finish();
         let bundle = bundle
             .ok_or("there is no bundle: pass it as initrd (`cargo xtask run` does)")
             .map_err(ToString::to_string)
