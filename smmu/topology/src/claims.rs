@@ -66,8 +66,9 @@ pub(crate) struct Builder<'a> {
     expandable: u32,
 }
 
-/// How many stream IDs are written out one by one in one tree: some hundred milliseconds' worth.
-const MOST_EXPANDED: u32 = 1 << 22;
+/// How many stream IDs are written out one by one in one tree. Sets of them take some 10 bytes for each, of a heap that is
+/// small.
+const MOST_EXPANDED: u32 = 1 << 16;
 
 impl<'a> Builder<'a> {
     pub(crate) fn new(tree: &'a Tree, functions: &'a [PciFunction]) -> Self {

@@ -63,7 +63,7 @@ pub(crate) fn settle(
         diagnostics,
         meetings,
         sets,
-        held: Vec::new(),
+        held: BTreeSet::new(),
         overlapping: BTreeSet::new(),
     };
     for sharers in owners.values().chain(peers.values()) {
@@ -83,7 +83,7 @@ struct Settling<'a> {
     /// For each master, another one of its group with a smaller index, or itself.
     sets: Vec<usize>,
     /// Matches that another match holds.
-    held: Vec<Stream>,
+    held: BTreeSet<Stream>,
     /// Matches whose owners were refused because it overlaps another one partly.
     overlapping: BTreeSet<Stream>,
 }
@@ -162,8 +162,6 @@ impl Settling<'_> {
                 self.compare((wide, owners), &others);
             }
         }
-        self.held.sort_unstable();
-        self.held.dedup();
     }
 
     fn compare(&mut self, wide: Owned<'_>, others: &[Owned<'_>]) {
@@ -174,7 +172,7 @@ impl Settling<'_> {
                 self.join_all(&[one, two]);
             }
             if wide.0.holds(&other.0) {
-                self.held.push(other.0);
+                self.held.insert(other.0);
             } else if !other.0.holds(&wide.0) {
                 partial = Some(*other);
                 self.refuse_overlap(*other, wide);
@@ -281,10 +279,7 @@ impl Settling<'_> {
                 peers_at: Vec::new(),
             });
             group.masters.push(MasterIndex(index));
-            let widest = master
-                .streams
-                .iter()
-                .filter(|stream| self.held.binary_search(stream).is_err());
+            let widest = master.streams.iter().filter(|stream| !self.held.contains(stream));
             group.streams.extend(widest);
         }
         for ((_, place), members) in peers {

@@ -4,8 +4,9 @@ use devicetree::Tree;
 
 use crate::diagnostic::{Defect, Diagnostic, Effect};
 use crate::master::PciFunction;
+use crate::smmu::kind_of;
 
-/// SMMUs that are read; those behind are no SMMUs to anybody. The largest real boards have ten.
+/// SMMUs of a tree that is read at all: what further ones list would not be known. The largest real boards have ten.
 pub(crate) const MOST_SMMUS: usize = 128;
 /// Interrupts of one SMMU that are read. An SMMUv2 has at most 128 context banks, and a few global ones.
 pub(crate) const MOST_INTERRUPTS: usize = 256;
@@ -33,7 +34,19 @@ const LISTS: [(&str, usize); 8] = [
 /// The first property that takes the graph over its limit, if one does.
 pub(crate) fn too_large(tree: &Tree, functions: &[PciFunction], room: usize) -> Option<Diagnostic> {
     let mut bytes = functions.len() * BYTES_PER_NODE;
+    let mut smmus = 0;
     for node in tree.nodes() {
+        smmus += usize::from(kind_of(&node).is_some());
+        if smmus > MOST_SMMUS {
+            let (what, limit) = ("SMMUs", MOST_SMMUS);
+            let defect = Defect::TooMany { what, limit };
+            return Some(Diagnostic::at_node(
+                node.path(),
+                "compatible",
+                defect,
+                Effect::Unblocked,
+            ));
+        }
         let mut lists = LISTS
             .iter()
             .filter_map(|(name, factor)| Some((node.property(name)?, name, factor)))

@@ -108,29 +108,22 @@ impl Smmu {
     }
 }
 
+/// The kind of SMMU that a node is, if it is one.
+pub(crate) fn kind_of(node: &Node<'_>) -> Option<&'static Kind> {
+    KINDS.iter().find(|kind| node.is_compatible(kind.compatible))
+}
+
 /// All SMMUs of a tree, in its order, disabled ones as well.
 pub(crate) fn find(tree: &Tree, diagnostics: &mut Diagnostics) -> Vec<Smmu> {
-    let kind_of = |node: &Node<'_>| KINDS.iter().find(|kind| node.is_compatible(kind.compatible));
     let found = tree
         .nodes()
         .filter_map(|node| kind_of(&node).map(|kind| (node, kind)));
     let mut maps = InterruptMaps::default();
-    let mut smmus = Vec::new();
-    for (node, kind) in found {
-        if smmus.len() >= MOST_SMMUS {
-            let (what, limit) = ("SMMUs", MOST_SMMUS);
-            let defect = Defect::TooMany { what, limit };
-            diagnostics.push(Diagnostic::at_node(
-                node.path(),
-                "compatible",
-                defect,
-                Effect::Unblocked,
-            ));
-            break;
-        }
-        smmus.push(read(node, kind, &mut maps, diagnostics));
-    }
-    smmus
+    // A tree that has more is refused as a whole; those that are found are shut all the same.
+    found
+        .take(MOST_SMMUS)
+        .map(|(node, kind)| read(node, kind, &mut maps, diagnostics))
+        .collect()
 }
 
 fn read<'t>(
@@ -156,8 +149,9 @@ fn read<'t>(
         report("interrupts", defect, Effect::Unreported);
     }
     let match_mask = match node.u32("stream-match-mask") {
-        Ok(Some(mask)) if kind.masks => mask,
-        Ok(_) => 0,
+        // A kind without masks does not have the property, whatever it says.
+        _ if !kind.masks => 0,
+        Ok(mask) => mask.unwrap_or(0),
         // Every ID then matches: it cannot be told which bits count.
         Err(error) => {
             let defect = Defect::Unreadable(error.problem);

@@ -305,7 +305,7 @@ fn endless_comparing_is_not_endless() {
     };
     assert!(!masters(3).contains(&"/z".to_string()), "equal sets agree");
     assert_eq!(masters(3).len(), 3);
-    // Some sixty of them use the budget up; what is too large for the rest of it is refused all the same.
+    // Each is larger than the budget, and refused for it.
     assert_eq!(masters(100).len(), 100);
 }
 
@@ -334,6 +334,27 @@ fn a_tree_that_describes_too_much_gives_nobody_anything() {
     }
     assert_eq!(graph.diagnostics().len(), 1);
     assert_eq!(graph.diagnostics()[0].defect.kind(), "too-large");
+}
+
+#[test]
+fn more_smmus_than_are_read_leave_nobody_uncovered() {
+    let build = |count: usize| {
+        let smmu = |at: usize| {
+            let address = at * 16;
+            format!("s{at}: smmu@{address:x} {{ compatible = \"arm,mmu-500\"; reg = <{address} 1>; }};")
+        };
+        let smmus: String = (0..count).map(smmu).collect();
+        let last = "smmu@ffff00 { compatible = \"arm,mmu-500\"; reg = <0xffff00 1>; mmu-masters = <&m 1>; };";
+        let source = format!(
+            "/ {{ #address-cells = <1>; #size-cells = <1>; {smmus} {last} m: m {{ #stream-id-cells = <1>; }}; }};"
+        );
+        let tree = tree(&crate::source::compile(&source).unwrap());
+        let graph = Graph::build(&tree, &[]);
+        (graph.smmus().len(), graph.master_for_path("/m").coverage.clone())
+    };
+    assert_eq!(build(127), (128, Coverage::Covered));
+    let (count, coverage) = build(128);
+    assert!(count == 128 && coverage.is_refused(), "{coverage}");
 }
 
 #[test]

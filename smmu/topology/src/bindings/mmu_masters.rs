@@ -107,7 +107,7 @@ impl<'t> List<'t> {
         let is_host = builder.is_pci_host(master);
         match self.seen.get(&master.id()) {
             // What is listed for a host bridge says nothing, so that it cannot contradict itself.
-            Some(earlier) if is_host || *earlier == ids => {
+            Some(earlier) if is_host || same_set(earlier, &ids) => {
                 let defect = Defect::Repeated {
                     master: master.path(),
                 };
@@ -299,6 +299,12 @@ fn subjects(builder: &Builder<'_>, master: Node<'_>) -> Vec<Subject> {
     } else {
         Vec::from([Subject::Node(master.id())])
     }
+}
+
+/// Whether two lists name the same stream IDs: their order says nothing.
+fn same_set(one: &[u32], other: &[u32]) -> bool {
+    let set = |ids: &[u32]| ids.iter().copied().collect::<BTreeSet<u32>>();
+    set(one) == set(other)
 }
 
 fn is_usable(builder: &Builder<'_>, smmu: SmmuIndex) -> bool {
