@@ -8,6 +8,7 @@ use devicetree::{Node, NodeId, Property, Tree};
 
 use crate::diagnostic::{Defect, Diagnostic, Diagnostics, Effect};
 use crate::groups::MAX_MASKED;
+use crate::limits::Room;
 pub(crate) use crate::master::Binding;
 use crate::master::{Coverage, Identity, PciFunction, Refusal, Source, Stream};
 use crate::messages::{MsiController, MsiIndex};
@@ -71,9 +72,9 @@ pub(crate) struct Builder<'a> {
 const MOST_EXPANDED: u32 = 1 << 16;
 
 impl<'a> Builder<'a> {
-    pub(crate) fn new(tree: &'a Tree, functions: &'a [PciFunction]) -> Self {
+    pub(crate) fn new(tree: &'a Tree, functions: &'a [PciFunction], room: Room) -> Self {
         let mut diagnostics = Diagnostics::default();
-        let smmus = crate::smmu::find(tree, &mut diagnostics);
+        let smmus = crate::smmu::find(tree, room.smmus, &mut diagnostics);
         let smmu_by_node = smmus
             .iter()
             .enumerate()

@@ -11,7 +11,7 @@ use crate::bus::{self, Bus};
 use crate::claims::{Builder, Subject, at_master, function_identity};
 use crate::diagnostic::{Defect, Diagnostic, Diagnostics, Effect};
 use crate::groups::{self, Group, Meeting};
-use crate::limits;
+use crate::limits::{self, Room};
 use crate::master::{Coverage, Identity, Master, MasterIndex, PciFunction, Refusal, Stream};
 use crate::messages::MsiController;
 use crate::shared;
@@ -63,16 +63,15 @@ impl Graph {
     ///
     /// `functions` are all PCI functions that the walk over the configuration spaces found.
     pub fn build(tree: &Tree, functions: &[PciFunction]) -> Graph {
-        Graph::build_within(tree, functions, limits::ROOM)
+        Graph::build_within(tree, functions, Room::CORE)
     }
 
-    /// As [`build`](Self::build), for who has more memory than a hypervisor, or less: `room` is in bytes, and what the
-    /// graph takes is estimated from the lengths of its properties. A tree that describes more is refused as a whole.
-    pub fn build_within(tree: &Tree, functions: &[PciFunction], room: usize) -> Graph {
+    /// As [`build`](Self::build), for who has more memory than a hypervisor, or less.
+    pub fn build_within(tree: &Tree, functions: &[PciFunction], room: Room) -> Graph {
         if let Some(because) = limits::too_large(tree, functions, room) {
-            return Graph::refuse_everything(tree, functions, because);
+            return Graph::refuse_everything(tree, functions, room, because);
         }
-        let mut builder = Builder::new(tree, functions);
+        let mut builder = Builder::new(tree, functions, room);
         mmu_masters::read(&mut builder);
         iommus::read(&mut builder);
         let buses = bus::read(&mut builder);
@@ -148,8 +147,8 @@ impl Graph {
     }
 
     /// The graph of a tree that describes too much: its SMMUs, and a refusal for everything else.
-    fn refuse_everything(tree: &Tree, functions: &[PciFunction], because: Diagnostic) -> Graph {
-        let mut builder = Builder::new(tree, functions);
+    fn refuse_everything(tree: &Tree, functions: &[PciFunction], room: Room, because: Diagnostic) -> Graph {
+        let mut builder = Builder::new(tree, functions, room);
         builder.report(because.clone());
         let coverage = Coverage::Refused(Refusal {
             because,

@@ -47,6 +47,7 @@ pub use diagnostic::{Defect, Diagnostic, Effect, Severity};
 pub use graph::{Demand, Graph, MasterView};
 pub use groups::Group;
 pub use kinds::{InterruptStyle, KINDS, Kind};
+pub use limits::Room;
 pub use map::{Map, Window};
 pub use master::{
     Binding, Coverage, Identity, Master, MasterIndex, PciFunction, Refusal, Region, RegionKind, Source,

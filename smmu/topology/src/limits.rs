@@ -6,14 +6,32 @@ use crate::diagnostic::{Defect, Diagnostic, Effect};
 use crate::master::PciFunction;
 use crate::smmu::kind_of;
 
-/// SMMUs of a tree that is read at all: what further ones list would not be known. The largest real boards have ten.
-pub(crate) const MOST_SMMUS: usize = 128;
+/// How much a tree may describe. One that describes more is refused as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// What the graph may take, in bytes, as it is estimated from the lengths of properties.
+    pub bytes: usize,
+    /// How many SMMUs there may be: what further ones list would not be known.
+    pub smmus: usize,
+}
+
+impl Room {
+    /// A hypervisor's. The largest real trees take some 250 KiB, and have ten SMMUs.
+    pub const CORE: Room = Room {
+        bytes: 6 << 20,
+        smmus: 128,
+    };
+    /// No limit, for who measures.
+    pub const ENDLESS: Room = Room {
+        bytes: usize::MAX,
+        smmus: usize::MAX,
+    };
+}
+
 /// Interrupts of one SMMU that are read. An SMMUv2 has at most 128 context banks, and a few global ones.
 pub(crate) const MOST_INTERRUPTS: usize = 256;
 /// SMMUs that may list one host bridge in their `mmu-masters`.
 pub(crate) const MOST_LEGACY_SMMUS: usize = 8;
-/// What the graph may take, in bytes, as it is estimated here. The largest real trees take some 250 KiB.
-pub(crate) const ROOM: usize = 6 << 20;
 
 /// What a node that is described takes, apart from its lists: texts of its defects above all.
 const BYTES_PER_NODE: usize = 4096;
@@ -32,13 +50,13 @@ const LISTS: [(&str, usize); 8] = [
 ];
 
 /// The first property that takes the graph over its limit, if one does.
-pub(crate) fn too_large(tree: &Tree, functions: &[PciFunction], room: usize) -> Option<Diagnostic> {
+pub(crate) fn too_large(tree: &Tree, functions: &[PciFunction], room: Room) -> Option<Diagnostic> {
     let mut bytes = functions.len() * BYTES_PER_NODE;
     let mut smmus = 0;
     for node in tree.nodes() {
         smmus += usize::from(kind_of(&node).is_some());
-        if smmus > MOST_SMMUS {
-            let (what, limit) = ("SMMUs", MOST_SMMUS);
+        if smmus > room.smmus {
+            let (what, limit) = ("SMMUs", room.smmus);
             let defect = Defect::TooMany { what, limit };
             return Some(Diagnostic::at_node(
                 node.path(),
@@ -56,9 +74,9 @@ pub(crate) fn too_large(tree: &Tree, functions: &[PciFunction], room: usize) -> 
         }
         for (property, name, factor) in lists {
             bytes += property.bytes().len() * factor;
-            if bytes > room {
+            if bytes > room.bytes {
                 let defect = Defect::TooLarge {
-                    limit_kib: room >> 10,
+                    limit_kib: room.bytes >> 10,
                 };
                 return Some(Diagnostic::at_property(
                     &property,

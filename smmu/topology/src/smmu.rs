@@ -8,7 +8,7 @@ use devicetree::{AddressRange, GicInterrupt, InterruptMaps, Node, NodeId, ReadEr
 
 use crate::diagnostic::{Defect, Diagnostic, Diagnostics, Effect};
 use crate::kinds::{InterruptStyle, KINDS, Kind};
-use crate::limits::{MOST_INTERRUPTS, MOST_SMMUS};
+use crate::limits::MOST_INTERRUPTS;
 use crate::messages::MsiRoute;
 
 /// The position of an SMMU in its graph.
@@ -114,14 +114,14 @@ pub(crate) fn kind_of(node: &Node<'_>) -> Option<&'static Kind> {
 }
 
 /// All SMMUs of a tree, in its order, disabled ones as well.
-pub(crate) fn find(tree: &Tree, diagnostics: &mut Diagnostics) -> Vec<Smmu> {
+pub(crate) fn find(tree: &Tree, most: usize, diagnostics: &mut Diagnostics) -> Vec<Smmu> {
     let found = tree
         .nodes()
         .filter_map(|node| kind_of(&node).map(|kind| (node, kind)));
     let mut maps = InterruptMaps::default();
     // A tree that has more is refused as a whole; those that are found are shut all the same.
     found
-        .take(MOST_SMMUS)
+        .take(most)
         .map(|(node, kind)| read(node, kind, &mut maps, diagnostics))
         .collect()
 }

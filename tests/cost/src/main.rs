@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use devicetree::{Blob, NodeId, Tree};
-use topology::{Graph, PciFunction};
+use topology::{Graph, PciFunction, Room};
 
 use shapes::{Input, SHAPES};
 use write::HOST;
@@ -73,7 +73,7 @@ fn measure(input: &Input) -> Result<String> {
 #[inline(never)]
 fn blob_to_graph(bytes: &[u8], functions: &[PciFunction]) -> Result<(Tree, Graph)> {
     let tree = Tree::new(Blob::new(bytes)?)?;
-    let graph = Graph::build_within(&tree, functions, usize::MAX);
+    let graph = Graph::build_within(&tree, functions, Room::ENDLESS);
     Ok((tree, graph))
 }
 
