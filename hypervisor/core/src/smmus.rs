@@ -83,6 +83,11 @@ impl Unit {
         let registers = mmu::map_device(frame.address(), frame.size()).map_err(|error| error.to_string())?;
         let report = gate(&registers)?;
         self.registers = Some(registers);
+        if let Some(other) = &smmu.overlaps {
+            return Err(format!(
+                "its registers overlap those of {other}; it is shut and stays shut"
+            ));
+        }
         if !(report.features.stage2 && report.features.aarch64_tables && report.features.little_endian) {
             return Err(
                 "it cannot translate stage 2 with AArch64 tables; it is shut and stays shut".to_string(),

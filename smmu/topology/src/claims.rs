@@ -12,6 +12,7 @@ use crate::limits::Room;
 pub(crate) use crate::master::Binding;
 use crate::master::{Coverage, Identity, PciFunction, Refusal, Source, Stream};
 use crate::messages::{MsiController, MsiIndex};
+use crate::shared::{Emissions, Emitter};
 use crate::smmu::{Smmu, SmmuIndex};
 
 /// Who a claim is about.
@@ -32,8 +33,8 @@ pub(crate) struct Claim {
     pub(crate) property: &'static str,
     pub(crate) streams: Vec<Stream>,
     pub(crate) refusal: Option<Refusal>,
-    /// Whether the claim counts only if nothing else describes the master. Its defect is reported only then.
-    pub(crate) tentative: bool,
+    /// Set if the claim counts only if nothing else describes the master at this SMMU. Its defect is reported only then.
+    pub(crate) tentative: Option<SmmuIndex>,
 }
 
 impl Claim {
@@ -45,7 +46,7 @@ impl Claim {
             property,
             streams: Vec::new(),
             refusal: None,
-            tentative: false,
+            tentative: None,
         }
     }
 }
@@ -61,8 +62,12 @@ pub(crate) struct Builder<'a> {
     msi_by_node: BTreeMap<NodeId, MsiIndex>,
     /// The SMMUs whose `mmu-masters` lists a host bridge.
     pub(crate) legacy_hosts: BTreeMap<NodeId, BTreeSet<SmmuIndex>>,
+    /// Host bridges that more SMMUs list than are kept.
+    pub(crate) overlisted_hosts: BTreeSet<NodeId>,
     pub(crate) claims: BTreeMap<Subject, Vec<Claim>>,
     pub(crate) diagnostics: Diagnostics,
+    /// What may be emitted by somebody who is not known well enough to have it.
+    pub(crate) emissions: Emissions,
     /// How many stream IDs may still be written out one by one, to compare sets.
     expandable: u32,
 }
@@ -93,8 +98,10 @@ impl<'a> Builder<'a> {
             smmu_by_node,
             msi_by_node: BTreeMap::new(),
             legacy_hosts: BTreeMap::new(),
+            overlisted_hosts: BTreeSet::new(),
             claims: BTreeMap::new(),
             diagnostics,
+            emissions: Emissions::default(),
             expandable: MOST_EXPANDED,
         }
     }
@@ -158,6 +165,23 @@ impl<'a> Builder<'a> {
         self.claims.entry(subject).or_default().push(claim);
     }
 
+    /// Records stream IDs that somebody may emit at an SMMU, who is not known well enough to have them: the first one, how
+    /// many follow it, and the mask.
+    pub(crate) fn suspect(
+        &mut self,
+        emitter: Emitter,
+        index: SmmuIndex,
+        ranges: impl IntoIterator<Item = (u32, u32, u32)>,
+    ) {
+        let Some(smmu) = self.smmus.get(index.0) else {
+            return;
+        };
+        self.emissions.enter(emitter);
+        for (first, span, mask) in ranges {
+            self.emissions.add(index, smmu, first, span, mask);
+        }
+    }
+
     /// Records a diagnostic and returns it, to be the reason of a refusal.
     pub(crate) fn report(&mut self, diagnostic: Diagnostic) -> Diagnostic {
         self.diagnostics.push(diagnostic.clone());
@@ -185,13 +209,22 @@ impl<'a> Builder<'a> {
         subject: Subject,
         claims: Vec<Claim>,
     ) -> (Vec<Stream>, Coverage, Vec<Source>) {
-        let firm = claims.iter().any(|claim| !claim.tentative);
-        if !firm && let Some(refusal) = claims.iter().find_map(|claim| claim.refusal.as_ref()) {
+        // Where a master is described for certain.
+        let firm: BTreeSet<SmmuIndex> = claims
+            .iter()
+            .filter(|claim| claim.tentative.is_none())
+            .flat_map(|claim| claim.streams.iter().map(|stream| stream.smmu))
+            .collect();
+        let counts = |claim: &Claim| claim.tentative.is_none_or(|smmu| !firm.contains(&smmu));
+        let doubted = claims
+            .iter()
+            .find(|claim| claim.tentative.is_some() && counts(claim));
+        if let Some(refusal) = doubted.and_then(|claim| claim.refusal.as_ref()) {
             self.report(refusal.because.clone());
         }
         let sources: Vec<Source> = claims
             .into_iter()
-            .filter(|claim| !(firm && claim.tentative))
+            .filter(counts)
             .map(|claim| Source {
                 binding: claim.binding,
                 node: claim.node,

@@ -14,7 +14,6 @@ use crate::groups::{self, Group, Meeting};
 use crate::limits::{self, Room};
 use crate::master::{Coverage, Identity, Master, MasterIndex, PciFunction, Refusal, Stream};
 use crate::messages::MsiController;
-use crate::shared;
 use crate::smmu::{Smmu, SmmuIndex};
 
 /// Which device emits which stream on which SMMU.
@@ -116,7 +115,13 @@ impl Graph {
         graph.index();
         graph.add_regions(&mut builder);
         graph.refuse_twins(tree, &mut builder.diagnostics);
-        shared::refuse(tree, &buses, &mut graph.masters, &mut builder.diagnostics);
+        for bus in &buses {
+            if builder.functions_behind(bus.node).is_empty() {
+                builder.emissions.add_bus(bus, &builder.smmus);
+            }
+        }
+        let emissions = core::mem::take(&mut builder.emissions);
+        emissions.refuse(tree, &mut graph.masters, &mut builder.diagnostics);
         graph.buses = buses;
         graph.smmus = core::mem::take(&mut builder.smmus);
         for smmu in &mut graph.smmus {

@@ -27,9 +27,18 @@ pub struct Kind {
 }
 
 impl Kind {
+    /// The highest stream ID.
+    pub const fn highest(&self) -> u32 {
+        if self.stream_bits >= 32 {
+            u32::MAX
+        } else {
+            (1 << self.stream_bits) - 1
+        }
+    }
+
     /// Whether stream ID or mask `value` fits.
     pub const fn fits(&self, value: u32) -> bool {
-        self.stream_bits >= 32 || value >> self.stream_bits == 0
+        value <= self.highest()
     }
 }
 

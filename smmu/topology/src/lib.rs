@@ -55,5 +55,6 @@ pub use master::{
 };
 pub use messages::{MsiController, MsiIndex, MsiRoute};
 pub use report::Report;
+pub use shared::Emitter;
 pub use smmu::{Line, Smmu, SmmuIndex, SmmuInterrupt};
 pub use why::Why;

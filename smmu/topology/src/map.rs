@@ -24,6 +24,8 @@ pub struct Window<T> {
     pub output: u32,
     /// To whom they go, or why what has these requester IDs is refused.
     pub target: Result<T, Refusal>,
+    /// To whom they may go though they are refused, as far as that can be read.
+    pub perhaps: Option<T>,
 }
 
 /// A map that could be read.
@@ -79,12 +81,14 @@ pub(crate) struct Place<'p, 't> {
 
 /// Makes windows of tuples. Every defect of a tuple is reported here, once, whatever is found on the bus.
 ///
-/// `resolve` says to whom a tuple goes, given the number of requester IDs that can be in it.
+/// `resolve` says to whom a tuple goes, given the number of requester IDs that can be in it; `perhaps` to whom a refused one
+/// may go.
 pub(crate) fn build<'t, T: Clone>(
     builder: &mut Builder<'t>,
     place: &Place<'_, 't>,
     tuples: &[Tuple],
     resolve: impl Fn(&Builder<'t>, &Tuple, u32) -> Result<T, BadTuple>,
+    perhaps: impl Fn(&Builder<'t>, &Tuple) -> Option<T>,
 ) -> Map<T> {
     let highest = place.highest & place.mask;
     let mut free = Free::up_to(highest);
@@ -127,6 +131,7 @@ pub(crate) fn build<'t, T: Clone>(
             first,
             last,
             output: tuple.output.wrapping_add(first - tuple.base),
+            perhaps: target.is_err().then(|| perhaps(builder, tuple)).flatten(),
             target: target.clone(),
         }));
     }
@@ -216,6 +221,7 @@ mod tests {
             last,
             output,
             target: Ok(()),
+            perhaps: None,
         };
         let map = Map {
             mask: 0xff,

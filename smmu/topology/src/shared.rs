@@ -1,108 +1,181 @@
-//! Streams that masters share with buses whose devices nobody can tell apart.
+//! Streams that may be emitted by devices about which no more is known: those on a bus that nobody walked, and those
+//! whose description cannot be read to its end. Nobody else gets such a stream.
 
 use alloc::collections::BTreeMap;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::fmt;
 
 use devicetree::Tree;
 
+use crate::bindings::iommu_map::HIGHEST_PCI;
 use crate::bus::{Bus, next_match};
 use crate::claims::at_master;
 use crate::diagnostic::{Defect, Diagnostics, Effect};
 use crate::map::Free;
 use crate::master::{Coverage, Master, Refusal, Stream};
-use crate::smmu::SmmuIndex;
+use crate::smmu::{Smmu, SmmuIndex};
 
-/// How often streams and windows are compared one by one in one tree. What is left then counts as shared.
+/// How often streams and emissions are compared one by one in one tree. What is left then counts as shared.
 const MOST_COMPARED: usize = 1 << 22;
 
-/// Refuses masters whose streams devices on a bus may emit, if nobody can say which device on that bus does.
-pub(crate) fn refuse(tree: &Tree, buses: &[Bus], masters: &mut [Master], diagnostics: &mut Diagnostics) {
-    let mut emitters = Emitters::of(buses);
-    let mut found = Vec::new();
-    for (index, master) in masters.iter().enumerate() {
-        let streams = || master.streams.iter().copied();
-        let shared = streams().filter_map(|stream| Some((emitters.first_bus(&stream)?, stream)));
-        if !master.coverage.is_refused()
-            && let Some((bus, stream)) = shared.min_by_key(|(bus, _)| *bus)
-        {
-            found.push((bus, index, stream));
+/// Who may emit a stream, without being known well enough to be its owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Emitter {
+    /// A device on the bus with this path.
+    OnBus(String),
+    /// The device with this path. It is refused.
+    Device(String),
+    /// A device that the `mmu-masters` of the SMMU with this path means.
+    InListOf(String),
+}
+
+impl fmt::Display for Emitter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Emitter::OnBus(path) => write!(f, "devices on {path}"),
+            Emitter::Device(path) => write!(f, "{path}, whose streams are not known for certain"),
+            Emitter::InListOf(path) => write!(f, "a device that mmu-masters of {path} does not make known"),
         }
-    }
-    found.sort_unstable();
-    for (bus, master, stream) in found {
-        let (Some(bus), Some(master)) = (buses.get(bus), masters.get_mut(master)) else {
-            continue;
-        };
-        let defect = Defect::SharedWithBus {
-            master: master.identity.to_string(),
-            stream,
-            bus: bus.path.clone(),
-        };
-        let because = at_master(tree, &master.identity, defect, Effect::Blocked);
-        diagnostics.push(because.clone());
-        master.coverage = Coverage::Refused(Refusal {
-            because,
-            blocked: true,
-        });
     }
 }
 
-/// A window of such a bus, as the SMMU sees it.
+/// Stream IDs that follow each other, and who may emit them.
 #[derive(Debug, Clone, Copy)]
-struct Emitted {
-    /// The position of the bus.
-    bus: usize,
+struct Emission {
+    /// The position of the emitter.
+    by: usize,
     smmu: SmmuIndex,
     first: u32,
     last: u32,
     mask: u32,
 }
 
-impl Emitted {
+impl Emission {
     fn holds(&self, stream: &Stream) -> bool {
         let mask = self.mask | stream.mask;
         self.smmu == stream.smmu && next_match(self.first, stream.id, mask).is_some_and(|id| id <= self.last)
     }
 }
 
-/// Which stream IDs come from which of the buses that are not PCI.
-struct Emitters {
-    /// By SMMU and first stream ID of a window that compares all bits: the last one, and the first bus that emits them.
+/// All that may be emitted by somebody who is not known well enough.
+#[derive(Debug, Default)]
+pub(crate) struct Emissions {
+    emitters: Vec<Emitter>,
+    all: Vec<Emission>,
+}
+
+impl Emissions {
+    /// Enters somebody whose emissions follow.
+    pub(crate) fn enter(&mut self, emitter: Emitter) {
+        self.emitters.push(emitter);
+    }
+
+    /// Adds `span + 1` stream IDs from `first` on to what the last emitter may emit. An SMMU sees no more bits of an ID than
+    /// it has.
+    pub(crate) fn add(&mut self, index: SmmuIndex, smmu: &Smmu, first: u32, span: u32, mask: u32) {
+        let highest = smmu.kind.highest();
+        let (low, high) = (first & highest, first.wrapping_add(span) & highest);
+        let by = self.emitters.len().saturating_sub(1);
+        let mut push = |first, last| {
+            self.all.push(Emission {
+                by,
+                smmu: index,
+                first,
+                last,
+                mask: mask & highest,
+            });
+        };
+        if span >= highest {
+            push(0, highest);
+        } else if low <= high {
+            push(low, high);
+        } else {
+            push(0, high);
+            push(low, highest);
+        }
+    }
+
+    /// Adds what devices on a bus may emit that nobody walked.
+    pub(crate) fn add_bus(&mut self, bus: &Bus, smmus: &[Smmu]) {
+        self.enter(Emitter::OnBus(bus.path.clone()));
+        for window in bus.streams.iter().flatten().flat_map(|map| &map.windows) {
+            if let Some(target) = window.target.as_ref().ok().or(window.perhaps.as_ref())
+                && let Some(smmu) = smmus.get(target.smmu.0)
+            {
+                let span = window.last - window.first;
+                self.add(target.smmu, smmu, window.output, span, target.mask);
+            }
+        }
+        for &index in &bus.legacy {
+            if let Some(smmu) = smmus.get(index.0) {
+                self.add(index, smmu, 0, HIGHEST_PCI, 0);
+            }
+        }
+    }
+
+    /// Refuses masters that have one of these streams.
+    pub(crate) fn refuse(self, tree: &Tree, masters: &mut [Master], diagnostics: &mut Diagnostics) {
+        let mut index = Index::of(self.all);
+        let mut found = Vec::new();
+        for (position, master) in masters.iter().enumerate() {
+            let streams = || master.streams.iter().copied();
+            let shared = streams().filter_map(|stream| Some((index.first_emitter(&stream)?, stream)));
+            if !master.coverage.is_refused()
+                && let Some((by, stream)) = shared.min_by_key(|(by, _)| *by)
+            {
+                found.push((by, position, stream));
+            }
+        }
+        found.sort_unstable();
+        for (by, master, stream) in found {
+            let (Some(emitter), Some(master)) = (self.emitters.get(by), masters.get_mut(master)) else {
+                continue;
+            };
+            let defect = Defect::PerhapsShared {
+                master: master.identity.to_string(),
+                stream,
+                emitter: emitter.clone(),
+            };
+            let because = at_master(tree, &master.identity, defect, Effect::Blocked);
+            diagnostics.push(because.clone());
+            master.coverage = Coverage::Refused(Refusal {
+                because,
+                blocked: true,
+            });
+        }
+    }
+}
+
+/// Emissions, to be searched by stream.
+struct Index {
+    /// By SMMU and first stream ID of an emission that compares all bits: the last one, and the first to emit them.
     exact: BTreeMap<(SmmuIndex, u32), (u32, usize)>,
-    /// All windows, in the order of the buses.
-    all: Vec<Emitted>,
+    /// All of them, in the order of the emitters.
+    all: Vec<Emission>,
     /// Those that do not compare all bits.
-    masked: Vec<Emitted>,
+    masked: Vec<Emission>,
     /// How many comparisons are left.
     comparable: usize,
 }
 
-impl Emitters {
-    fn of(buses: &[Bus]) -> Emitters {
-        let mut all = Vec::new();
-        for (index, bus) in buses.iter().enumerate().filter(|(_, bus)| !bus.is_pci) {
-            for window in bus.streams.iter().flatten().flat_map(|map| &map.windows) {
-                let Ok(target) = &window.target else { continue };
-                all.push(Emitted {
-                    bus: index,
-                    smmu: target.smmu,
-                    first: window.output,
-                    last: window.output.wrapping_add(window.last - window.first),
-                    mask: target.mask,
-                });
-            }
-        }
-        let masked = all.iter().copied().filter(|window| window.mask != 0).collect();
+impl Index {
+    fn of(mut all: Vec<Emission>) -> Index {
+        all.sort_by_key(|emission| emission.by);
+        let masked = all
+            .iter()
+            .copied()
+            .filter(|emission| emission.mask != 0)
+            .collect();
         let mut exact = BTreeMap::new();
         let mut free: BTreeMap<SmmuIndex, Free> = BTreeMap::new();
-        for window in all.iter().filter(|window| window.mask == 0) {
-            let free = free.entry(window.smmu).or_insert_with(|| Free::up_to(u32::MAX));
-            for (first, last) in free.take(window.first, window.last) {
-                exact.insert((window.smmu, first), (last, window.bus));
+        for emission in all.iter().filter(|emission| emission.mask == 0) {
+            let free = free.entry(emission.smmu).or_insert_with(|| Free::up_to(u32::MAX));
+            for (first, last) in free.take(emission.first, emission.last) {
+                exact.insert((emission.smmu, first), (last, emission.by));
             }
         }
-        Emitters {
+        Index {
             exact,
             all,
             masked,
@@ -110,67 +183,67 @@ impl Emitters {
         }
     }
 
-    /// The first bus with a device that may emit a stream.
-    fn first_bus(&mut self, stream: &Stream) -> Option<usize> {
+    /// The first who may emit a stream.
+    fn first_emitter(&mut self, stream: &Stream) -> Option<usize> {
         let (exact, others) = if stream.mask == 0 {
-            (self.exact_bus(stream), &self.masked)
+            (self.exact_emitter(stream), &self.masked)
         } else {
             (None, &self.all)
         };
         self.comparable = self.comparable.saturating_sub(others.len());
         let compared = others
             .iter()
-            .find(|window| self.comparable == 0 || window.holds(stream));
-        exact.into_iter().chain(compared.map(|window| window.bus)).min()
+            .find(|emission| self.comparable == 0 || emission.holds(stream));
+        exact
+            .into_iter()
+            .chain(compared.map(|emission| emission.by))
+            .min()
     }
 
-    fn exact_bus(&self, stream: &Stream) -> Option<usize> {
+    fn exact_emitter(&self, stream: &Stream) -> Option<usize> {
         let mut upwards = self.exact.range((stream.smmu, 0)..=(stream.smmu, stream.id));
-        let (_, &(last, bus)) = upwards.next_back()?;
-        (stream.id <= last).then_some(bus)
+        let (_, &(last, by)) = upwards.next_back()?;
+        (stream.id <= last).then_some(by)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::StreamTarget;
-    use crate::map::{Map, Window};
+    use crate::kinds::KINDS;
     use devicetree::NodeId;
     use std::string::String;
-    use std::vec;
 
-    /// A bus with a window of stream IDs from `first` to `last`.
-    fn bus(first: u32, last: u32, mask: u32) -> Bus {
-        let target = StreamTarget {
-            smmu: SmmuIndex(0),
-            mask,
-        };
-        let window = Window {
-            first: 0,
-            last: last - first,
-            output: first,
-            target: Ok(target),
-        };
-        Bus {
+    fn smmu(kind: usize) -> Smmu {
+        Smmu {
             node: NodeId::ROOT,
             path: String::new(),
-            is_pci: false,
-            enabled: true,
+            compatible: Vec::new(),
+            kind: &KINDS[kind],
+            frames: Vec::new(),
+            overlaps: None,
             coherent: false,
-            streams: Some(Ok(Map {
-                mask: u32::MAX,
-                windows: vec![window],
-            })),
-            legacy: Vec::new(),
-            messages: None,
-            msi_parents: Vec::new(),
+            interrupts: Vec::new(),
+            messages: Vec::new(),
+            match_mask: 0,
+            disabled_by: None,
+            max_stream: None,
         }
+    }
+
+    /// An emitter for each: first and last stream ID, and mask.
+    fn index(emissions: &[(u32, u32, u32)]) -> Index {
+        let mut all = Emissions::default();
+        for &(first, last, mask) in emissions {
+            all.enter(Emitter::OnBus(String::new()));
+            all.add(SmmuIndex(0), &smmu(0), first, last - first, mask);
+        }
+        Index::of(all.all)
     }
 
     #[test]
     fn the_index_finds_what_a_comparison_finds() {
-        let windows = [
+        let mut index = index(&[
             (8, 11, 0),
             (20, 20, 4),
             (10, 14, 0),
@@ -178,27 +251,40 @@ mod tests {
             (16, 16, 1),
             (40, 47, 0),
             (30, 41, 0),
-        ];
-        let buses = windows.map(|(first, last, mask)| bus(first, last, mask));
-        let mut emitters = Emitters::of(&buses);
+        ]);
         for id in 0..64 {
             for mask in [0, 1, 3, 0x12] {
                 let stream = Stream::new(SmmuIndex(0), id, mask);
-                let compared = emitters.all.iter().find(|window| window.holds(&stream));
-                let expected = compared.map(|window| window.bus);
-                assert_eq!(emitters.first_bus(&stream), expected, "{id} {mask}");
+                let compared = index.all.iter().find(|emission| emission.holds(&stream));
+                let expected = compared.map(|emission| emission.by);
+                assert_eq!(index.first_emitter(&stream), expected, "{id} {mask}");
             }
         }
         let elsewhere = Stream::new(SmmuIndex(1), 8, 0);
-        assert_eq!(emitters.first_bus(&elsewhere), None);
+        assert_eq!(index.first_emitter(&elsewhere), None);
     }
 
     #[test]
     fn what_is_not_compared_any_more_counts_as_shared() {
-        let mut emitters = Emitters::of(&[bus(8, 11, 1)]);
-        emitters.comparable = 2;
+        let mut index = index(&[(8, 11, 1)]);
+        index.comparable = 2;
         let stream = Stream::new(SmmuIndex(0), 100, 0);
-        assert_eq!(emitters.first_bus(&stream), None);
-        assert_eq!(emitters.first_bus(&stream), Some(0));
+        assert_eq!(index.first_emitter(&stream), None);
+        assert_eq!(index.first_emitter(&stream), Some(0));
+    }
+
+    #[test]
+    fn an_smmu_sees_no_more_bits_than_it_has() {
+        let seen = |first, span, mask| {
+            let mut all = Emissions::default();
+            all.add(SmmuIndex(0), &smmu(1), first, span, mask);
+            let parts = all.all.iter().map(|part| (part.first, part.last, part.mask));
+            parts.collect::<Vec<_>>()
+        };
+        assert_eq!(seen(5, 2, 0), [(5, 7, 0)]);
+        assert_eq!(seen(0x1_0005, 0, 0x7_0001), [(5, 5, 1)]);
+        assert_eq!(seen(0xfffe, 3, 0), [(0, 1, 0), (0xfffe, 0xffff, 0)]);
+        assert_eq!(seen(3, 0xffff, 0), [(0, 0xffff, 0)]);
+        assert_eq!(seen(u32::MAX, 1, 0), [(0, 0, 0), (0xffff, 0xffff, 0)]);
     }
 }

@@ -56,6 +56,8 @@ pub struct Smmu {
     pub kind: &'static Kind,
     /// Its register frames. Several are instances that are programmed alike. Empty if they cannot be found.
     pub frames: Vec<AddressRange>,
+    /// Path of an SMMU that has some of the same registers, if one does: then neither can be driven.
+    pub overlaps: Option<String>,
     /// Whether its table walks snoop the CPU's caches. Says nothing about its masters.
     pub coherent: bool,
     /// Its interrupts; those that cannot be read are left out.
@@ -73,7 +75,7 @@ pub struct Smmu {
 impl Smmu {
     /// Whether it can be shut and driven, as far as the tree says.
     pub fn is_usable(&self) -> bool {
-        self.disabled_by.is_none() && !self.frames.is_empty()
+        self.disabled_by.is_none() && !self.frames.is_empty() && self.overlaps.is_none()
     }
 
     /// The interrupt of a line.
@@ -98,13 +100,15 @@ impl Smmu {
                 by: by.clone(),
             });
         }
-        if self.frames.is_empty() {
-            Some(Defect::Unusable {
-                target: self.path.clone(),
-            })
-        } else {
-            None
-        }
+        let why = match &self.overlaps {
+            _ if self.frames.is_empty() => "its registers cannot be found",
+            Some(_) => "some of its registers are described twice",
+            None => return None,
+        };
+        Some(Defect::Unusable {
+            target: self.path.clone(),
+            why,
+        })
     }
 }
 
@@ -120,10 +124,52 @@ pub(crate) fn find(tree: &Tree, most: usize, diagnostics: &mut Diagnostics) -> V
         .filter_map(|node| kind_of(&node).map(|kind| (node, kind)));
     let mut maps = InterruptMaps::default();
     // A tree that has more is refused as a whole; those that are found are shut all the same.
-    found
+    let mut smmus: Vec<Smmu> = found
         .take(most)
         .map(|(node, kind)| read(node, kind, &mut maps, diagnostics))
-        .collect()
+        .collect();
+    note_overlaps(&mut smmus, diagnostics);
+    smmus
+}
+
+/// Finds SMMUs that have registers in common: two drivers would each undo what the other one does.
+fn note_overlaps(smmus: &mut [Smmu], diagnostics: &mut Diagnostics) {
+    let frames_of = |(index, smmu): (usize, &Smmu)| {
+        let frames = if smmu.disabled_by.is_none() {
+            smmu.frames.clone()
+        } else {
+            Vec::new()
+        };
+        frames
+            .into_iter()
+            .map(move |frame| (frame.address(), frame.end(), index))
+    };
+    let mut frames: Vec<(u64, u64, usize)> = smmus.iter().enumerate().flat_map(frames_of).collect();
+    frames.sort_unstable();
+    let mut pairs = Vec::new();
+    // The frame that reaches furthest of those that begin before.
+    let mut furthest: Option<(u64, usize)> = None;
+    for (start, end, index) in frames.into_iter().filter(|(start, end, _)| start < end) {
+        if let Some((_, other)) = furthest.filter(|(reach, _)| start < *reach) {
+            pairs.extend([(index, other), (other, index)]);
+        }
+        furthest = furthest.max(Some((end, index)));
+    }
+    pairs.sort_unstable();
+    pairs.dedup_by_key(|(index, _)| *index);
+    for (index, other) in pairs {
+        let other = smmus.get(other).map(|other| other.path.clone());
+        if let (Some(smmu), Some(other)) = (smmus.get_mut(index), other) {
+            let defect = Defect::SharedRegisters { other: other.clone() };
+            diagnostics.push(Diagnostic::at_node(
+                smmu.path.clone(),
+                "reg",
+                defect,
+                Effect::Unblocked,
+            ));
+            smmu.overlaps = Some(other);
+        }
+    }
 }
 
 fn read<'t>(
@@ -165,6 +211,7 @@ fn read<'t>(
         compatible: node.compatibles().map(str::to_owned).collect(),
         kind,
         frames,
+        overlaps: None,
         coherent: node.is_dma_coherent(),
         interrupts,
         messages: Vec::new(),

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use devicetree::{Cells, Node, Property};
+use devicetree::{Cells, Node, Problem, Property};
 
 use super::iommus::{checked, specifier_cells};
 use crate::bus::{Bus, StreamTarget};
@@ -12,6 +12,7 @@ use crate::claims::{Binding, Builder, Claim, Subject, refuse};
 use crate::diagnostic::{Defect, Diagnostic, Effect};
 use crate::map::{BadTuple, Map, Place, Tuple, build};
 use crate::master::{Refusal, Stream};
+use crate::shared::Emitter;
 
 const NAME: &str = "iommu-map";
 const MASK: &str = "iommu-map-mask";
@@ -50,7 +51,7 @@ pub(crate) fn read(
         highest: if is_pci { HIGHEST_PCI } else { u32::MAX },
         malformed: Effect::Blocked,
     };
-    Some(Ok(build(builder, &place, &tuples, target)))
+    Some(Ok(build(builder, &place, &tuples, target, perhaps)))
 }
 
 /// Makes claims of the map, one for each function behind its bus.
@@ -79,7 +80,13 @@ fn claim(builder: &mut Builder<'_>, bus: &Bus, map: &Map<StreamTarget>, index: u
             Some((window, id)) => match &window.target {
                 Ok(target) => claim.streams.push(Stream::new(target.smmu, id, target.mask)),
                 // It was reported when the map was read.
-                Err(refusal) => crate::claims::merge(&mut claim.refusal, refusal.clone()),
+                Err(refusal) => {
+                    crate::claims::merge(&mut claim.refusal, refusal.clone());
+                    if let Some(target) = window.perhaps {
+                        let emitter = builder.identity(Subject::Function(index)).to_string();
+                        builder.suspect(Emitter::Device(emitter), target.smmu, [(id, 0, target.mask)]);
+                    }
+                }
             },
             None => {
                 let defect = Defect::Unmatched {
@@ -143,64 +150,136 @@ pub(crate) fn narrow_tuples(
 ///
 /// The binding gives a tuple as many cells as the specifiers of its target have, and three more. For ten years readers
 /// took four, and many trees rely on it where the target's specifiers have two cells. A map that can be divided in one
-/// of the two ways only is read in that way; one that can be divided in both is nobody's to guess.
+/// of the two ways only is read in that way; one that can be divided in both is nobody's to guess. A phandle that leads
+/// nowhere can have any width, but a division without one comes first.
 fn tuples(builder: &Builder<'_>, property: &Property<'_>) -> Result<Vec<Tuple>, Box<Diagnostic>> {
     let unreadable = |error: devicetree::ReadError| {
         let defect = Defect::Unreadable(error.problem);
         Box::new(Diagnostic::at_property(property, NAME, defect, Effect::Unblocked))
     };
     let cells = property.cells().map_err(unreadable)?;
-    let width = |phandle| {
-        let target = builder.tree.by_phandle(phandle).ok()?;
-        specifier_cells(target).map(|cells| (target, cells))
+    if cells.is_empty() {
+        let empty = Diagnostic::at_property(property, NAME, Defect::EmptyList, Effect::Unblocked);
+        return Err(empty.into());
+    }
+    let four = || narrow_tuples(property, NAME, Effect::Unblocked);
+    let fits_four = cells.len().is_multiple_of(NARROW);
+    let certainly_four = fits_four && {
+        let mut phandles = cells.iter().skip(1).step_by(NARROW);
+        phandles.all(|phandle| width(builder, phandle).is_some())
     };
-    let divided: Vec<_> = cells.iter().skip(1).step_by(NARROW).map(width).collect();
-    // The first target whose specifiers have another number of cells than one, and where it is named.
-    let wide = divided.iter().enumerate().find_map(|(index, found)| match found {
-        Some((target, cells)) if *cells != 1 => Some((index, *target, *cells)),
-        _ => None,
-    });
-    let Some((index, target, count)) = wide else {
-        return narrow_tuples(property, NAME, Effect::Unblocked);
-    };
-    let narrow = cells.len().is_multiple_of(NARROW) && divided.iter().all(Option::is_some);
-    match (wide_tuples(builder, &cells), narrow) {
-        (Some(tuples), false) => Ok(tuples),
-        (None, true) => narrow_tuples(property, NAME, Effect::Unblocked),
-        (Some(_), true) | (None, false) => {
-            let defect = Defect::AmbiguousWidth {
-                target: target.path(),
-                cells: count,
-            };
-            let cell = index * NARROW + 1;
-            Err(Diagnostic::at_cell(property, NAME, cell, defect, Effect::Unblocked).into())
+    match wide_tuples(builder, &cells) {
+        Wide::Never if fits_four => four(),
+        Wide::Many if certainly_four => four(),
+        Wide::Once { tuples, .. } if !fits_four || tuples.iter().all(|tuple| tuple.mask.is_none()) => {
+            Ok(tuples)
         }
+        Wide::Once {
+            tuples,
+            certain: true,
+        } if !certainly_four => Ok(tuples),
+        Wide::Once { certain: false, .. } if certainly_four => four(),
+        _ => Err(undivided(builder, property, &cells)),
     }
 }
 
-/// The tuples of a map whose targets each say how many cells a specifier has; nothing if it cannot be divided so.
-fn wide_tuples(builder: &Builder<'_>, cells: &Cells<'_>) -> Option<Vec<Tuple>> {
-    let mut tuples = Vec::new();
-    let mut at = 0;
-    while at < cells.len() {
-        let phandle = cells.get(at + 1)?;
-        let width = specifier_cells(builder.tree.by_phandle(phandle).ok()?)? as usize;
-        let mask = match width {
-            1 => None,
-            2 => Some(cells.get(at + 3)?),
-            _ => return None,
-        };
+/// Why a map cannot be divided into tuples.
+fn undivided(builder: &Builder<'_>, property: &Property<'_>, cells: &Cells<'_>) -> Box<Diagnostic> {
+    let at = |index, defect| {
+        let cell = index * NARROW + 1;
+        Diagnostic::at_cell(property, NAME, cell, defect, Effect::Unblocked).into()
+    };
+    let phandles = || cells.iter().skip(1).step_by(NARROW);
+    let targets = || {
+        phandles()
+            .map(|phandle| builder.tree.by_phandle(phandle))
+            .enumerate()
+    };
+    let wide = targets().find_map(|(index, target)| {
+        let target = target.ok()?;
+        let cells = specifier_cells(target).filter(|cells| *cells != 1)?;
+        let target = target.path();
+        Some(at(index, Defect::AmbiguousWidth { target, cells }))
+    });
+    let dangling = || targets().find_map(|(index, target)| Some(at(index, Defect::Phandle(target.err()?))));
+    let partial = || {
+        let (cells, entry) = (cells.len(), NARROW);
+        let defect = Defect::Unreadable(Problem::PartialEntry { cells, entry });
+        Box::new(Diagnostic::at_property(property, NAME, defect, Effect::Unblocked))
+    };
+    wide.or_else(dangling).unwrap_or_else(partial)
+}
+
+/// How a map divides into tuples whose targets say how many cells a specifier has.
+enum Wide {
+    /// Not at all.
+    Never,
+    /// In one way.
+    Once {
+        tuples: Vec<Tuple>,
+        /// Whether all targets say it.
+        certain: bool,
+    },
+    /// In several ways, because of targets that do not say it.
+    Many,
+}
+
+/// Divides a map by what its targets say. A phandle that leads nowhere may have one cell behind it or two.
+fn wide_tuples(builder: &Builder<'_>, cells: &Cells<'_>) -> Wide {
+    let end = cells.len();
+    let widths = |at: usize| match cells.get(at + 1).map(|phandle| width(builder, phandle)) {
+        None => 1..1,
+        Some(None) => 1..3,
+        Some(Some(cells @ 1..=2)) => cells as usize..cells as usize + 1,
+        Some(Some(_)) => 1..1,
+    };
+    // In how many ways the cells from a position on divide, from the end backwards.
+    let mut ways = alloc::vec![0u8; end + 1];
+    if let Some(last) = ways.last_mut() {
+        *last = 1;
+    }
+    let way_at = |ways: &[u8], at: usize| ways.get(at).copied().unwrap_or(0);
+    for at in (0..end).rev() {
+        let sum: u8 = widths(at).map(|width| way_at(&ways, at + 3 + width)).sum();
+        if let Some(entry) = ways.get_mut(at) {
+            *entry = sum.min(2);
+        }
+    }
+    match way_at(&ways, 0) {
+        0 => return Wide::Never,
+        1 => {}
+        _ => return Wide::Many,
+    }
+    let (mut tuples, mut certain, mut at) = (Vec::new(), true, 0);
+    while at < end {
+        let width = widths(at)
+            .find(|width| way_at(&ways, at + 3 + width) == 1)
+            .unwrap_or(2);
+        certain &= widths(at).len() == 1;
+        let cell = |offset| cells.get(at + offset).unwrap_or(0);
         tuples.push(Tuple {
             cell: at,
-            base: cells.get(at)?,
-            phandle,
-            output: cells.get(at + 2)?,
-            mask,
-            length: cells.get(at + 2 + width)?,
+            base: cell(0),
+            phandle: cell(1),
+            output: cell(2),
+            mask: (width == 2).then(|| cell(3)),
+            length: cell(2 + width),
         });
         at += 3 + width;
     }
-    Some(tuples)
+    Wide::Once { tuples, certain }
+}
+
+/// How many cells the specifiers of a target have, if it says so.
+fn width(builder: &Builder<'_>, phandle: u32) -> Option<u32> {
+    specifier_cells(builder.tree.by_phandle(phandle).ok()?)
+}
+
+/// The SMMU that a refused tuple may lead to.
+fn perhaps(builder: &Builder<'_>, tuple: &Tuple) -> Option<StreamTarget> {
+    let (smmu, found, _) = builder.resolve(tuple.phandle).ok()?;
+    let mask = tuple.mask.unwrap_or(found.match_mask);
+    Some(StreamTarget { smmu, mask })
 }
 
 /// The SMMU that a tuple leads to, if all its `span + 1` stream IDs fit there.

@@ -2,9 +2,10 @@
 
 use devicetree::{Cells, Node, Property};
 
-use crate::claims::{Binding, Builder, Claim, Subject, refuse};
+use crate::claims::{Binding, Builder, Claim, Subject, path_of, refuse};
 use crate::diagnostic::{Defect, Diagnostic, Effect};
 use crate::master::Stream;
+use crate::shared::Emitter;
 use crate::smmu::{Smmu, SmmuIndex};
 
 const NAME: &str = "iommus";
@@ -49,7 +50,8 @@ fn read_entries(builder: &mut Builder<'_>, property: &Property<'_>, cells: &Cell
         };
         let Some(specifier) = cells.part(at + 1, length) else {
             let (wanted, left) = (length, cells.len() - at - 1);
-            let diagnostic = at_cell(at, Defect::Truncated { wanted, left }, Effect::Blocked);
+            let diagnostic = at_cell(at, Defect::Truncated { wanted, left }, Effect::Unblocked);
+            suspect(builder, property, phandle, cells.get(at + 1), None);
             return refuse(builder, &mut claim.refusal, diagnostic);
         };
         let stream = match builder.resolve(phandle) {
@@ -60,10 +62,28 @@ fn read_entries(builder: &mut Builder<'_>, property: &Property<'_>, cells: &Cell
         match stream {
             Ok(stream) => claim.streams.push(stream),
             Err((cell, defect, effect)) => {
+                suspect(builder, property, phandle, specifier.get(0), specifier.get(1));
                 refuse(builder, &mut claim.refusal, at_cell(cell, defect, effect));
             }
         }
         at += 1 + length;
+    }
+}
+
+/// Notes which stream a specifier that is refused may mean.
+fn suspect(
+    builder: &mut Builder<'_>,
+    property: &Property<'_>,
+    phandle: u32,
+    id: Option<u32>,
+    mask: Option<u32>,
+) {
+    let Some(id) = id else { return };
+    if let Ok((index, mask)) = builder
+        .resolve(phandle)
+        .map(|(index, smmu, _)| (index, mask.unwrap_or(smmu.match_mask)))
+    {
+        builder.suspect(Emitter::Device(path_of(property)), index, [(id, 0, mask)]);
     }
 }
 

@@ -8,11 +8,13 @@ use alloc::vec::Vec;
 
 use devicetree::{Cells, Node, NodeId, Property};
 
+use super::iommu_map::HIGHEST_PCI;
 use super::iommus::checked;
 use crate::claims::{Binding, Builder, Claim, Subject, path_of, refuse};
 use crate::diagnostic::{Defect, Diagnostic, Effect};
 use crate::limits::MOST_LEGACY_SMMUS;
-use crate::master::{PciFunction, Refusal};
+use crate::master::{PciFunction, Refusal, Stream};
+use crate::shared::Emitter;
 use crate::smmu::SmmuIndex;
 
 const NAME: &str = "mmu-masters";
@@ -42,7 +44,10 @@ pub(crate) fn read(builder: &mut Builder<'_>) {
                 let defect = Defect::UnreadableList(error.problem);
                 let effect = Effect::Blocked;
                 builder.report(Diagnostic::at_property(&property, NAME, defect, effect));
-                tentatively_refuse_tail(builder, index, &property, &words(&property), 0);
+                let words = words(&property);
+                builder.suspect(Emitter::InListOf(node.path()), index, each(&words));
+                // What is missing may be another stream.
+                tentatively_refuse_part(builder, index, &property, &words, 0, Effect::Unblocked);
             }
         }
     }
@@ -70,10 +75,7 @@ impl<'t> List<'t> {
             }
             at = match self.read_entry(builder, at, phandle) {
                 Some(next) => next,
-                None => match self.resynchronise(builder, at + 1) {
-                    Some(next) => next,
-                    None => return,
-                },
+                None => self.resynchronise(builder, at),
             };
         }
     }
@@ -100,7 +102,11 @@ impl<'t> List<'t> {
         };
         let Some(listed) = self.cells.part(at + 1, count) else {
             let left = self.cells.len() - at - 1;
-            self.refuse_master(builder, master, at, Defect::Truncated { wanted: count, left });
+            // The streams that are missing may be anybody's.
+            let defect = Defect::Truncated { wanted: count, left };
+            self.refuse_master_with(builder, master, at, defect, Effect::Unblocked);
+            let part = self.words(at + 1, left);
+            builder.suspect(Emitter::Device(master.path()), self.smmu, each(&part));
             return Some(self.cells.len());
         };
         let ids: Vec<u32> = listed.iter().collect();
@@ -133,7 +139,7 @@ impl<'t> List<'t> {
         claim.refusal = self.unusable(builder, at);
         for (index, &id) in ids.iter().enumerate() {
             // This binding has no masks.
-            self.add(builder, &mut claim, at + 1 + index, id);
+            self.add(builder, &mut claim, at, at + 1 + index, id);
         }
         if ids.is_empty() {
             let defect = Defect::NoStreams {
@@ -147,13 +153,16 @@ impl<'t> List<'t> {
     fn claim_functions(&mut self, builder: &mut Builder<'t>, host: Node<'t>, at: usize) {
         let smmus = builder.legacy_hosts.entry(host.id()).or_default();
         let others = smmus.len();
-        if others > MOST_LEGACY_SMMUS {
+        if others < MOST_LEGACY_SMMUS {
+            smmus.insert(self.smmu);
+        } else {
+            // What is behind it is refused once; what it emits at further SMMUs is nobody else's either.
+            builder.suspect(Emitter::OnBus(host.path()), self.smmu, [(0, HIGHEST_PCI, 0)]);
+            if builder.overlisted_hosts.insert(host.id()) {
+                let (what, limit) = ("SMMUs that list this host bridge", MOST_LEGACY_SMMUS);
+                self.refuse_master(builder, host, at, Defect::TooMany { what, limit });
+            }
             return;
-        }
-        smmus.insert(self.smmu);
-        if others == MOST_LEGACY_SMMUS {
-            let (what, limit) = ("SMMUs that list this host bridge", MOST_LEGACY_SMMUS);
-            return self.refuse_master(builder, host, at, Defect::TooMany { what, limit });
         }
         let unusable = self.unusable(builder, at);
         for index in builder.functions_behind(host.id()) {
@@ -161,14 +170,14 @@ impl<'t> List<'t> {
             claim.refusal = unusable.clone();
             let function = builder.functions.get(index);
             for requester in function.map(PciFunction::all_requester_ids).unwrap_or_default() {
-                self.add(builder, &mut claim, at, requester.into());
+                self.add(builder, &mut claim, at, at, requester.into());
             }
             builder.claim(Subject::Function(index), claim);
         }
     }
 
-    /// Adds a stream ID to a claim, or refuses the claim for it; the defect then is at `cell`.
-    fn add(&self, builder: &mut Builder<'t>, claim: &mut Claim, cell: usize, id: u32) {
+    /// Adds a stream ID of the entry at `at` to a claim, or refuses the claim for it; the defect then is at `cell`.
+    fn add(&self, builder: &mut Builder<'t>, claim: &mut Claim, at: usize, cell: usize, id: u32) {
         let Some(smmu) = builder.smmus.get(self.smmu.0) else {
             return;
         };
@@ -177,6 +186,12 @@ impl<'t> List<'t> {
             Err((_, defect)) => {
                 let diagnostic = self.at(cell, defect, Effect::Blocked);
                 refuse(builder, &mut claim.refusal, diagnostic);
+                let listed = self
+                    .cells
+                    .get(at)
+                    .and_then(|phandle| builder.tree.by_phandle(phandle).ok());
+                let emitter = Emitter::Device(listed.map(|master| master.path()).unwrap_or_default());
+                builder.suspect(emitter, self.smmu, [(id, 0, 0)]);
             }
         }
     }
@@ -192,14 +207,26 @@ impl<'t> List<'t> {
     /// Refuses a master, or all functions behind it if it is a host bridge.
     fn refuse_master(&mut self, builder: &mut Builder<'t>, master: Node<'t>, at: usize, defect: Defect) {
         let effect = Effect::refusal(is_usable(builder, self.smmu));
+        self.refuse_master_with(builder, master, at, defect, effect);
+    }
+
+    fn refuse_master_with(
+        &mut self,
+        builder: &mut Builder<'t>,
+        master: Node<'t>,
+        at: usize,
+        defect: Defect,
+        effect: Effect,
+    ) {
         let mut refusal = None;
         refuse(builder, &mut refusal, self.at(at, defect, effect));
         if !self.refused.insert(master.id()) {
             return;
         }
-        for subject in subjects(builder, master) {
+        for (subject, streams) in subjects(builder, self.smmu, master) {
             let claim = Claim {
                 refusal: refusal.clone(),
+                streams,
                 ..self.claim()
             };
             builder.claim(subject, claim);
@@ -214,70 +241,90 @@ impl<'t> List<'t> {
         Diagnostic::at_cell(&self.property, NAME, cell, defect, effect)
     }
 
-    /// Where the next entry starts behind one of unknown length: at a cell that cannot be a stream ID and is the
-    /// phandle of a node that can be a master. Without one, the rest of the list is lost.
-    fn resynchronise(&self, builder: &mut Builder<'t>, start: usize) -> Option<usize> {
-        let kind = builder.smmus.get(self.smmu.0).map(|smmu| smmu.kind)?;
-        let is_start = |cell: u32| {
-            !kind.fits(cell)
-                && builder
-                    .tree
-                    .by_phandle(cell)
-                    .is_ok_and(|node| stream_id_cells(node).is_some())
+    /// Where the next entry starts behind the one at `at`, whose length is not known: at a cell that cannot be a stream ID and
+    /// is the phandle of a node that can be a master. Without one, the rest of the list is lost.
+    fn resynchronise(&self, builder: &mut Builder<'t>, at: usize) -> usize {
+        let start = at + 1;
+        let Some(kind) = builder.smmus.get(self.smmu.0).map(|smmu| smmu.kind) else {
+            return self.cells.len();
         };
-        let rest = self
+        let is_start = |cell: u32| {
+            let master = builder.tree.by_phandle(cell);
+            !kind.fits(cell) && master.is_ok_and(|node| stream_id_cells(node).is_some())
+        };
+        let left = self.cells.len() - start;
+        let rest = self.cells.part(start, left).unwrap_or_default();
+        let next = rest.iter().position(is_start);
+        if next.is_none() && left > 0 {
+            builder.report(self.at(start, Defect::LostTail { cells: left }, Effect::Blocked));
+        }
+        let skipped = self.words(start, next.unwrap_or(left));
+        let listed = self
             .cells
-            .part(start, self.cells.len().saturating_sub(start))
-            .unwrap_or_default();
-        if let Some(offset) = rest.iter().position(is_start) {
-            return Some(start + offset);
-        }
-        if !rest.is_empty() {
-            let defect = Defect::LostTail { cells: rest.len() };
-            builder.report(self.at(start, defect, Effect::Blocked));
-            let words: Vec<u32> = rest.iter().collect();
-            tentatively_refuse_tail(builder, self.smmu, &self.property, &words, start);
-        }
-        None
+            .get(at)
+            .and_then(|phandle| builder.tree.by_phandle(phandle).ok());
+        let emitter = match listed {
+            Some(master) => Emitter::Device(master.path()),
+            None => Emitter::InListOf(path_of(&self.property)),
+        };
+        builder.suspect(emitter, self.smmu, each(&skipped));
+        let effect = Effect::refusal(is_usable(builder, self.smmu));
+        tentatively_refuse_part(builder, self.smmu, &self.property, &skipped, start, effect);
+        start + skipped.len()
+    }
+
+    /// So many cells from a position on.
+    fn words(&self, start: usize, count: usize) -> Vec<u32> {
+        self.cells.part(start, count).unwrap_or_default().iter().collect()
     }
 }
 
-/// Refuses every node that may be a master in a part of a list that cannot be read, unless it is described elsewhere.
-/// The defect is reported where it takes effect.
-fn tentatively_refuse_tail(
+/// Refuses every node that may be a master in a part of a list that cannot be read, unless it is described elsewhere at the
+/// same SMMU. The defect is reported where it takes effect.
+fn tentatively_refuse_part(
     builder: &mut Builder<'_>,
     smmu: SmmuIndex,
     property: &Property<'_>,
     words: &[u32],
     start: usize,
+    effect: Effect,
 ) {
-    let blocked = is_usable(builder, smmu);
+    let Some(kind) = builder.smmus.get(smmu.0).map(|smmu| smmu.kind) else {
+        return;
+    };
     let mut seen = BTreeSet::new();
     for (offset, &word) in words.iter().enumerate() {
         let Ok(master) = builder.tree.by_phandle(word) else {
             continue;
         };
-        if !master.has(CELLS) || !seen.insert(master.id()) {
+        // A cell that can be a stream ID is the phandle of some node by chance.
+        let may_be = master.has(CELLS) || builder.is_pci_host(master) || !kind.fits(word);
+        if !may_be || !seen.insert(master.id()) {
             continue;
         }
         let defect = Defect::PerhapsListed {
             master: master.path(),
         };
-        let effect = Effect::refusal(blocked);
         let because = Diagnostic::at_cell(property, NAME, start + offset, defect, effect);
-        for subject in subjects(builder, master) {
+        for (subject, streams) in subjects(builder, smmu, master) {
             let refusal = Some(Refusal {
                 because: because.clone(),
-                blocked,
+                blocked: effect == Effect::Blocked,
             });
             let claim = Claim {
                 refusal,
-                tentative: true,
+                streams,
+                tentative: Some(smmu),
                 ..Claim::new(Binding::Legacy, path_of(property), NAME)
             };
             builder.claim(subject, claim);
         }
     }
+}
+
+/// Cells that may each be a stream ID, as ranges.
+fn each(cells: &[u32]) -> impl Iterator<Item = (u32, u32, u32)> + '_ {
+    cells.iter().map(|&id| (id, 0, 0))
 }
 
 /// The whole words of a value whose length is no multiple of a word's.
@@ -291,14 +338,26 @@ fn words(property: &Property<'_>) -> Vec<u32> {
         .collect()
 }
 
-/// Who an entry for `master` is about.
-fn subjects(builder: &Builder<'_>, master: Node<'_>) -> Vec<Subject> {
-    if builder.is_pci_host(master) {
-        let functions = builder.functions_behind(master.id());
-        functions.into_iter().map(Subject::Function).collect()
-    } else {
-        Vec::from([Subject::Node(master.id())])
+/// Who an entry for `master` is about, with the streams that are known whatever is listed: those of PCI functions. What is
+/// behind a host bridge that nobody walked may emit any of them.
+fn subjects(builder: &mut Builder<'_>, smmu: SmmuIndex, master: Node<'_>) -> Vec<(Subject, Vec<Stream>)> {
+    if !builder.is_pci_host(master) {
+        return Vec::from([(Subject::Node(master.id()), Vec::new())]);
     }
+    let functions = builder.functions_behind(master.id());
+    if functions.is_empty() {
+        let all = [(0, HIGHEST_PCI, 0)];
+        builder.suspect(Emitter::OnBus(master.path()), smmu, all);
+    }
+    let streams_of = |index: usize| {
+        let function = builder.functions.get(index);
+        let requesters = function.map(PciFunction::all_requester_ids).unwrap_or_default();
+        let streams = requesters.into_iter().map(|id| Stream::new(smmu, id.into(), 0));
+        streams.collect()
+    };
+    let all = functions.into_iter();
+    all.map(|index| (Subject::Function(index), streams_of(index)))
+        .collect()
 }
 
 /// Whether two lists name the same stream IDs: their order says nothing.

@@ -10,7 +10,7 @@ use devicetree::{Node, NodeId, Problem, Property};
 use super::iommu_map::{mask_of, narrow_tuples};
 use crate::claims::Builder;
 use crate::diagnostic::{Defect, Diagnostic, Effect};
-use crate::map::{BadTuple, Map, Place, build};
+use crate::map::{BadTuple, Map, Place, Tuple, build};
 use crate::messages::{MsiIndex, MsiRoute};
 
 const MAP: &str = "msi-map";
@@ -48,7 +48,7 @@ pub(crate) fn read_map(builder: &mut Builder<'_>, node: Node<'_>, highest: u32) 
         highest,
         malformed: Effect::NoMessages,
     };
-    let map = build(builder, &place, &tuples, |_, tuple, _| {
+    let resolve = |_: &Builder<'_>, tuple: &Tuple, _| {
         let target = targets.get(tuple.cell / super::iommu_map::NARROW).cloned();
         target
             .unwrap_or(Err(Defect::EmptyEntry))
@@ -57,8 +57,8 @@ pub(crate) fn read_map(builder: &mut Builder<'_>, node: Node<'_>, highest: u32) 
                 defect,
                 effect: Effect::NoMessages,
             })
-    });
-    Some(map)
+    };
+    Some(build(builder, &place, &tuples, resolve, |_, _| None))
 }
 
 /// Reads `msi-parent` of a node, if it has one. Entries behind one of unknown length are lost.

@@ -6,6 +6,7 @@ use alloc::string::String;
 use devicetree::{AddressRange, PhandleError, Problem, ReadError};
 
 use crate::master::Stream;
+use crate::shared::Emitter;
 
 /// What is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -13,6 +14,12 @@ pub enum Defect {
     /// The SMMU's registers cannot be found.
     #[error("the SMMU's registers cannot be found: {0}")]
     NoRegisters(Box<ReadError>),
+    /// Two SMMUs, or two frames of one, have registers in common.
+    #[error("the SMMU's registers overlap those of {other}")]
+    SharedRegisters {
+        /// Path of the other SMMU, or its own.
+        other: String,
+    },
     /// The SMMU's interrupts cannot be read.
     #[error("the SMMU's interrupts cannot be read: {0}")]
     NoInterrupts(Box<ReadError>),
@@ -58,10 +65,12 @@ pub enum Defect {
         by: String,
     },
     /// The target has a defect of its own.
-    #[error("{target} cannot be used: its registers cannot be found")]
+    #[error("{target} cannot be used: {why}")]
     Unusable {
         /// Path of the SMMU.
         target: String,
+        /// What is wrong with it.
+        why: &'static str,
     },
     /// The target's `#iommu-cells` is missing or not what its kind allows.
     #[error("{target} has no #iommu-cells that its kind allows")]
@@ -234,15 +243,15 @@ pub enum Defect {
         /// Where they meet.
         at: String,
     },
-    /// A master whose stream devices on a bus may emit, too.
-    #[error("{master}: {stream} may be emitted by devices on {bus} as well")]
-    SharedWithBus {
+    /// A master whose stream somebody may emit, too, about whom no more is known.
+    #[error("{master}: {stream} may also be emitted by {emitter}")]
+    PerhapsShared {
         /// The master.
         master: String,
         /// Its stream.
         stream: Stream,
-        /// Path of the bus.
-        bus: String,
+        /// By whom.
+        emitter: Emitter,
     },
     /// A list of streams and masks that no SMMU of this kind has registers for.
     #[error("its enabled masters need {needed} stream matches, and no {kind} has more than {limit}")]
@@ -346,6 +355,9 @@ impl Defect {
             Defect::NoRegisters(_) => {
                 "it cannot be shut: its masters are refused, and nothing stops their DMA"
             }
+            Defect::SharedRegisters { .. } => {
+                "no driver can have it: its masters are refused, and nothing is known to stop their DMA"
+            }
             Defect::UnknownMaster(_) => "the device that is meant is not known, and is not covered",
             Defect::LostTail { .. } | Defect::UnreadableList(_) => {
                 "devices that may be listed there are refused"
@@ -376,6 +388,10 @@ impl Defect {
             Defect::NoRegisters(_) => (
                 "no-registers",
                 "correct `reg` of the SMMU, or `ranges` of a bus above it",
+            ),
+            Defect::SharedRegisters { .. } => (
+                "shared-registers",
+                "give each SMMU its own `reg`, or describe it by one node",
             ),
             Defect::NoInterrupts(_) => (
                 "no-interrupts",
@@ -437,9 +453,9 @@ impl Defect {
             Defect::TooManyMatches { .. } => ("too-many-matches", "correct the lists"),
             Defect::GroupRefused { .. } => ("group-refused", "repair the other device's description"),
             Defect::PeerRefused { .. } => ("peer-refused", "repair the other device's description"),
-            Defect::SharedWithBus { .. } => (
-                "shared-with-bus",
-                "give the device a stream ID that the bus's map does not hold",
+            Defect::PerhapsShared { .. } => (
+                "perhaps-shared",
+                "repair the other one's description, or give the device a stream ID of its own",
             ),
             Defect::TooFewRegisters { .. } => (
                 "too-few-registers",
