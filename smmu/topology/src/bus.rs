@@ -10,6 +10,7 @@ use crate::claims::Builder;
 use crate::map::Map;
 use crate::master::{PciFunction, Refusal};
 use crate::messages::{MsiIndex, MsiRoute};
+use crate::shared::Suspect;
 use crate::smmu::SmmuIndex;
 
 /// Where a window of an `iommu-map` leads.
@@ -53,6 +54,23 @@ impl Bus {
         mapped
             .map(|target| target.smmu)
             .chain(self.legacy.iter().copied())
+    }
+
+    /// Records what its devices may emit, if nobody found out which of them there are.
+    pub(crate) fn suspect(&self, builder: &mut Builder<'_>) {
+        if !builder.functions_behind(self.node).is_empty() {
+            return;
+        }
+        let by = Suspect::OnBus(self.node);
+        for window in self.streams.iter().flatten().flat_map(|map| &map.windows) {
+            if let Some(target) = window.target.as_ref().ok().or(window.perhaps.as_ref()) {
+                let range = (window.output, window.last - window.first, target.mask);
+                builder.suspect(by, target.smmu, [range]);
+            }
+        }
+        for &smmu in &self.legacy {
+            builder.suspect(by, smmu, [(0, iommu_map::HIGHEST_PCI, 0)]);
+        }
     }
 
     /// The MSI controllers that it names.

@@ -12,7 +12,7 @@ use crate::limits::Room;
 pub(crate) use crate::master::Binding;
 use crate::master::{Coverage, Identity, PciFunction, Refusal, Source, Stream};
 use crate::messages::{MsiController, MsiIndex};
-use crate::shared::{Emissions, Emitter};
+use crate::shared::{Emissions, Suspect};
 use crate::smmu::{Smmu, SmmuIndex};
 
 /// Who a claim is about.
@@ -169,16 +169,15 @@ impl<'a> Builder<'a> {
     /// many follow it, and the mask.
     pub(crate) fn suspect(
         &mut self,
-        emitter: Emitter,
+        by: Suspect,
         index: SmmuIndex,
         ranges: impl IntoIterator<Item = (u32, u32, u32)>,
     ) {
         let Some(smmu) = self.smmus.get(index.0) else {
             return;
         };
-        self.emissions.enter(emitter);
-        for (first, span, mask) in ranges {
-            self.emissions.add(index, smmu, first, span, mask);
+        for range in ranges {
+            self.emissions.add(by, (index, smmu), range);
         }
     }
 

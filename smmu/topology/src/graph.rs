@@ -116,12 +116,10 @@ impl Graph {
         graph.add_regions(&mut builder);
         graph.refuse_twins(tree, &mut builder.diagnostics);
         for bus in &buses {
-            if builder.functions_behind(bus.node).is_empty() {
-                builder.emissions.add_bus(bus, &builder.smmus);
-            }
+            bus.suspect(&mut builder);
         }
         let emissions = core::mem::take(&mut builder.emissions);
-        emissions.refuse(tree, &mut graph.masters, &mut builder.diagnostics);
+        emissions.refuse(&mut builder, &mut graph.masters);
         graph.buses = buses;
         graph.smmus = core::mem::take(&mut builder.smmus);
         for smmu in &mut graph.smmus {

@@ -6,12 +6,11 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use devicetree::Tree;
+use devicetree::NodeId;
 
-use crate::bindings::iommu_map::HIGHEST_PCI;
-use crate::bus::{Bus, next_match};
-use crate::claims::at_master;
-use crate::diagnostic::{Defect, Diagnostics, Effect};
+use crate::bus::next_match;
+use crate::claims::{Builder, Subject, at_master};
+use crate::diagnostic::{Defect, Effect};
 use crate::map::Free;
 use crate::master::{Coverage, Master, Refusal, Stream};
 use crate::smmu::{Smmu, SmmuIndex};
@@ -40,11 +39,31 @@ impl fmt::Display for Emitter {
     }
 }
 
+/// Who may emit a stream, before it has a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Suspect {
+    /// A device on a bus.
+    OnBus(NodeId),
+    /// A master that is refused.
+    Master(Subject),
+    /// A device that the `mmu-masters` of an SMMU means.
+    InListOf(NodeId),
+}
+
+impl Suspect {
+    fn name(self, builder: &Builder<'_>) -> Emitter {
+        match self {
+            Suspect::OnBus(bus) => Emitter::OnBus(builder.tree.path(bus)),
+            Suspect::Master(subject) => Emitter::Device(builder.identity(subject).to_string()),
+            Suspect::InListOf(smmu) => Emitter::InListOf(builder.tree.path(smmu)),
+        }
+    }
+}
+
 /// Stream IDs that follow each other, and who may emit them.
 #[derive(Debug, Clone, Copy)]
 struct Emission {
-    /// The position of the emitter.
-    by: usize,
+    by: Suspect,
     smmu: SmmuIndex,
     first: u32,
     last: u32,
@@ -60,25 +79,20 @@ impl Emission {
 
 /// All that may be emitted by somebody who is not known well enough.
 #[derive(Debug, Default)]
-pub(crate) struct Emissions {
-    emitters: Vec<Emitter>,
-    all: Vec<Emission>,
-}
+pub(crate) struct Emissions(Vec<Emission>);
 
 impl Emissions {
-    /// Enters somebody whose emissions follow.
-    pub(crate) fn enter(&mut self, emitter: Emitter) {
-        self.emitters.push(emitter);
-    }
-
-    /// Adds `span + 1` stream IDs from `first` on to what the last emitter may emit. An SMMU sees no more bits of an ID than
-    /// it has.
-    pub(crate) fn add(&mut self, index: SmmuIndex, smmu: &Smmu, first: u32, span: u32, mask: u32) {
+    /// Adds `span + 1` stream IDs from `first` on to what somebody may emit. An SMMU sees no more bits of an ID than it has.
+    pub(crate) fn add(
+        &mut self,
+        by: Suspect,
+        (index, smmu): (SmmuIndex, &Smmu),
+        (first, span, mask): (u32, u32, u32),
+    ) {
         let highest = smmu.kind.highest();
         let (low, high) = (first & highest, first.wrapping_add(span) & highest);
-        let by = self.emitters.len().saturating_sub(1);
         let mut push = |first, last| {
-            self.all.push(Emission {
+            self.0.push(Emission {
                 by,
                 smmu: index,
                 first,
@@ -96,27 +110,9 @@ impl Emissions {
         }
     }
 
-    /// Adds what devices on a bus may emit that nobody walked.
-    pub(crate) fn add_bus(&mut self, bus: &Bus, smmus: &[Smmu]) {
-        self.enter(Emitter::OnBus(bus.path.clone()));
-        for window in bus.streams.iter().flatten().flat_map(|map| &map.windows) {
-            if let Some(target) = window.target.as_ref().ok().or(window.perhaps.as_ref())
-                && let Some(smmu) = smmus.get(target.smmu.0)
-            {
-                let span = window.last - window.first;
-                self.add(target.smmu, smmu, window.output, span, target.mask);
-            }
-        }
-        for &index in &bus.legacy {
-            if let Some(smmu) = smmus.get(index.0) {
-                self.add(index, smmu, 0, HIGHEST_PCI, 0);
-            }
-        }
-    }
-
     /// Refuses masters that have one of these streams.
-    pub(crate) fn refuse(self, tree: &Tree, masters: &mut [Master], diagnostics: &mut Diagnostics) {
-        let mut index = Index::of(self.all);
+    pub(crate) fn refuse(self, builder: &mut Builder<'_>, masters: &mut [Master]) {
+        let mut index = Index::of(self.0);
         let mut found = Vec::new();
         for (position, master) in masters.iter().enumerate() {
             let streams = || master.streams.iter().copied();
@@ -129,18 +125,17 @@ impl Emissions {
         }
         found.sort_unstable();
         for (by, master, stream) in found {
-            let (Some(emitter), Some(master)) = (self.emitters.get(by), masters.get_mut(master)) else {
+            let Some(master) = masters.get_mut(master) else {
                 continue;
             };
             let defect = Defect::PerhapsShared {
                 master: master.identity.to_string(),
                 stream,
-                emitter: emitter.clone(),
+                emitter: by.name(builder),
             };
-            let because = at_master(tree, &master.identity, defect, Effect::Blocked);
-            diagnostics.push(because.clone());
+            let because = at_master(builder.tree, &master.identity, defect, Effect::Blocked);
             master.coverage = Coverage::Refused(Refusal {
-                because,
+                because: builder.report(because),
                 blocked: true,
             });
         }
@@ -150,7 +145,7 @@ impl Emissions {
 /// Emissions, to be searched by stream.
 struct Index {
     /// By SMMU and first stream ID of an emission that compares all bits: the last one, and the first to emit them.
-    exact: BTreeMap<(SmmuIndex, u32), (u32, usize)>,
+    exact: BTreeMap<(SmmuIndex, u32), (u32, Suspect)>,
     /// All of them, in the order of the emitters.
     all: Vec<Emission>,
     /// Those that do not compare all bits.
@@ -184,7 +179,7 @@ impl Index {
     }
 
     /// The first who may emit a stream.
-    fn first_emitter(&mut self, stream: &Stream) -> Option<usize> {
+    fn first_emitter(&mut self, stream: &Stream) -> Option<Suspect> {
         let (exact, others) = if stream.mask == 0 {
             (self.exact_emitter(stream), &self.masked)
         } else {
@@ -200,7 +195,7 @@ impl Index {
             .min()
     }
 
-    fn exact_emitter(&self, stream: &Stream) -> Option<usize> {
+    fn exact_emitter(&self, stream: &Stream) -> Option<Suspect> {
         let mut upwards = self.exact.range((stream.smmu, 0)..=(stream.smmu, stream.id));
         let (_, &(last, by)) = upwards.next_back()?;
         (stream.id <= last).then_some(by)
@@ -231,14 +226,18 @@ mod tests {
         }
     }
 
-    /// An emitter for each: first and last stream ID, and mask.
+    const fn function(index: usize) -> Suspect {
+        Suspect::Master(Subject::Function(index))
+    }
+
+    /// A suspect for each: first and last stream ID, and mask.
     fn index(emissions: &[(u32, u32, u32)]) -> Index {
         let mut all = Emissions::default();
-        for &(first, last, mask) in emissions {
-            all.enter(Emitter::OnBus(String::new()));
-            all.add(SmmuIndex(0), &smmu(0), first, last - first, mask);
+        for (index, &(first, last, mask)) in emissions.iter().enumerate() {
+            let range = (first, last - first, mask);
+            all.add(function(index), (SmmuIndex(0), &smmu(0)), range);
         }
-        Index::of(all.all)
+        Index::of(all.0)
     }
 
     #[test]
@@ -270,15 +269,15 @@ mod tests {
         index.comparable = 2;
         let stream = Stream::new(SmmuIndex(0), 100, 0);
         assert_eq!(index.first_emitter(&stream), None);
-        assert_eq!(index.first_emitter(&stream), Some(0));
+        assert_eq!(index.first_emitter(&stream), Some(function(0)));
     }
 
     #[test]
     fn an_smmu_sees_no_more_bits_than_it_has() {
         let seen = |first, span, mask| {
             let mut all = Emissions::default();
-            all.add(SmmuIndex(0), &smmu(1), first, span, mask);
-            let parts = all.all.iter().map(|part| (part.first, part.last, part.mask));
+            all.add(function(0), (SmmuIndex(0), &smmu(1)), (first, span, mask));
+            let parts = all.0.iter().map(|part| (part.first, part.last, part.mask));
             parts.collect::<Vec<_>>()
         };
         assert_eq!(seen(5, 2, 0), [(5, 7, 0)]);

@@ -12,7 +12,7 @@ use crate::claims::{Binding, Builder, Claim, Subject, refuse};
 use crate::diagnostic::{Defect, Diagnostic, Effect};
 use crate::map::{BadTuple, Map, Place, Tuple, build};
 use crate::master::{Refusal, Stream};
-use crate::shared::Emitter;
+use crate::shared::Suspect;
 
 const NAME: &str = "iommu-map";
 const MASK: &str = "iommu-map-mask";
@@ -83,8 +83,8 @@ fn claim(builder: &mut Builder<'_>, bus: &Bus, map: &Map<StreamTarget>, index: u
                 Err(refusal) => {
                     crate::claims::merge(&mut claim.refusal, refusal.clone());
                     if let Some(target) = window.perhaps {
-                        let emitter = builder.identity(Subject::Function(index)).to_string();
-                        builder.suspect(Emitter::Device(emitter), target.smmu, [(id, 0, target.mask)]);
+                        let function = Suspect::Master(Subject::Function(index));
+                        builder.suspect(function, target.smmu, [(id, 0, target.mask)]);
                     }
                 }
             },

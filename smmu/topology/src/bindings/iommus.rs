@@ -2,10 +2,10 @@
 
 use devicetree::{Cells, Node, Property};
 
-use crate::claims::{Binding, Builder, Claim, Subject, path_of, refuse};
+use crate::claims::{Binding, Builder, Claim, Subject, refuse};
 use crate::diagnostic::{Defect, Diagnostic, Effect};
 use crate::master::Stream;
-use crate::shared::Emitter;
+use crate::shared::Suspect;
 use crate::smmu::{Smmu, SmmuIndex};
 
 const NAME: &str = "iommus";
@@ -83,7 +83,11 @@ fn suspect(
         .resolve(phandle)
         .map(|(index, smmu, _)| (index, mask.unwrap_or(smmu.match_mask)))
     {
-        builder.suspect(Emitter::Device(path_of(property)), index, [(id, 0, mask)]);
+        builder.suspect(
+            Suspect::Master(Subject::Node(property.node().id())),
+            index,
+            [(id, 0, mask)],
+        );
     }
 }
 

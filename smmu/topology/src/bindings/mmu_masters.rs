@@ -14,7 +14,7 @@ use crate::claims::{Binding, Builder, Claim, Subject, path_of, refuse};
 use crate::diagnostic::{Defect, Diagnostic, Effect};
 use crate::limits::MOST_LEGACY_SMMUS;
 use crate::master::{PciFunction, Refusal, Stream};
-use crate::shared::Emitter;
+use crate::shared::Suspect;
 use crate::smmu::SmmuIndex;
 
 const NAME: &str = "mmu-masters";
@@ -45,7 +45,7 @@ pub(crate) fn read(builder: &mut Builder<'_>) {
                 let effect = Effect::Blocked;
                 builder.report(Diagnostic::at_property(&property, NAME, defect, effect));
                 let words = words(&property);
-                builder.suspect(Emitter::InListOf(node.path()), index, each(&words));
+                builder.suspect(Suspect::InListOf(node.id()), index, each(&words));
                 // What is missing may be another stream.
                 tentatively_refuse_part(builder, index, &property, &words, 0, Effect::Unblocked);
             }
@@ -106,7 +106,11 @@ impl<'t> List<'t> {
             let defect = Defect::Truncated { wanted: count, left };
             self.refuse_master_with(builder, master, at, defect, Effect::Unblocked);
             let part = self.words(at + 1, left);
-            builder.suspect(Emitter::Device(master.path()), self.smmu, each(&part));
+            builder.suspect(
+                Suspect::Master(Subject::Node(master.id())),
+                self.smmu,
+                each(&part),
+            );
             return Some(self.cells.len());
         };
         let ids: Vec<u32> = listed.iter().collect();
@@ -137,9 +141,10 @@ impl<'t> List<'t> {
     fn claim_platform(&self, builder: &mut Builder<'t>, master: Node<'t>, at: usize, ids: &[u32]) {
         let mut claim = self.claim();
         claim.refusal = self.unusable(builder, at);
+        let subject = Subject::Node(master.id());
         for (index, &id) in ids.iter().enumerate() {
             // This binding has no masks.
-            self.add(builder, &mut claim, at, at + 1 + index, id);
+            self.add(builder, &mut claim, subject, at + 1 + index, id);
         }
         if ids.is_empty() {
             let defect = Defect::NoStreams {
@@ -147,7 +152,7 @@ impl<'t> List<'t> {
             };
             refuse(builder, &mut claim.refusal, self.at(at, defect, Effect::Blocked));
         }
-        builder.claim(Subject::Node(master.id()), claim);
+        builder.claim(subject, claim);
     }
 
     fn claim_functions(&mut self, builder: &mut Builder<'t>, host: Node<'t>, at: usize) {
@@ -157,7 +162,7 @@ impl<'t> List<'t> {
             smmus.insert(self.smmu);
         } else {
             // What is behind it is refused once; what it emits at further SMMUs is nobody else's either.
-            builder.suspect(Emitter::OnBus(host.path()), self.smmu, [(0, HIGHEST_PCI, 0)]);
+            builder.suspect(Suspect::OnBus(host.id()), self.smmu, [(0, HIGHEST_PCI, 0)]);
             if builder.overlisted_hosts.insert(host.id()) {
                 let (what, limit) = ("SMMUs that list this host bridge", MOST_LEGACY_SMMUS);
                 self.refuse_master(builder, host, at, Defect::TooMany { what, limit });
@@ -166,18 +171,19 @@ impl<'t> List<'t> {
         }
         let unusable = self.unusable(builder, at);
         for index in builder.functions_behind(host.id()) {
+            let subject = Subject::Function(index);
             let mut claim = self.claim();
             claim.refusal = unusable.clone();
             let function = builder.functions.get(index);
             for requester in function.map(PciFunction::all_requester_ids).unwrap_or_default() {
-                self.add(builder, &mut claim, at, at, requester.into());
+                self.add(builder, &mut claim, subject, at, requester.into());
             }
-            builder.claim(Subject::Function(index), claim);
+            builder.claim(subject, claim);
         }
     }
 
-    /// Adds a stream ID of the entry at `at` to a claim, or refuses the claim for it; the defect then is at `cell`.
-    fn add(&self, builder: &mut Builder<'t>, claim: &mut Claim, at: usize, cell: usize, id: u32) {
+    /// Adds a stream ID to the claim of a subject, or refuses the claim for it; the defect then is at `cell`.
+    fn add(&self, builder: &mut Builder<'t>, claim: &mut Claim, subject: Subject, cell: usize, id: u32) {
         let Some(smmu) = builder.smmus.get(self.smmu.0) else {
             return;
         };
@@ -186,12 +192,7 @@ impl<'t> List<'t> {
             Err((_, defect)) => {
                 let diagnostic = self.at(cell, defect, Effect::Blocked);
                 refuse(builder, &mut claim.refusal, diagnostic);
-                let listed = self
-                    .cells
-                    .get(at)
-                    .and_then(|phandle| builder.tree.by_phandle(phandle).ok());
-                let emitter = Emitter::Device(listed.map(|master| master.path()).unwrap_or_default());
-                builder.suspect(emitter, self.smmu, [(id, 0, 0)]);
+                builder.suspect(Suspect::Master(subject), self.smmu, [(id, 0, 0)]);
             }
         }
     }
@@ -259,15 +260,13 @@ impl<'t> List<'t> {
             builder.report(self.at(start, Defect::LostTail { cells: left }, Effect::Blocked));
         }
         let skipped = self.words(start, next.unwrap_or(left));
-        let listed = self
-            .cells
-            .get(at)
-            .and_then(|phandle| builder.tree.by_phandle(phandle).ok());
-        let emitter = match listed {
-            Some(master) => Emitter::Device(master.path()),
-            None => Emitter::InListOf(path_of(&self.property)),
+        let phandle = self.cells.get(at);
+        let listed = phandle.and_then(|phandle| builder.tree.by_phandle(phandle).ok());
+        let by = match listed {
+            Some(master) => Suspect::Master(Subject::Node(master.id())),
+            None => Suspect::InListOf(self.property.node().id()),
         };
-        builder.suspect(emitter, self.smmu, each(&skipped));
+        builder.suspect(by, self.smmu, each(&skipped));
         let effect = Effect::refusal(is_usable(builder, self.smmu));
         tentatively_refuse_part(builder, self.smmu, &self.property, &skipped, start, effect);
         start + skipped.len()
@@ -347,7 +346,7 @@ fn subjects(builder: &mut Builder<'_>, smmu: SmmuIndex, master: Node<'_>) -> Vec
     let functions = builder.functions_behind(master.id());
     if functions.is_empty() {
         let all = [(0, HIGHEST_PCI, 0)];
-        builder.suspect(Emitter::OnBus(master.path()), smmu, all);
+        builder.suspect(Suspect::OnBus(master.id()), smmu, all);
     }
     let streams_of = |index: usize| {
         let function = builder.functions.get(index);

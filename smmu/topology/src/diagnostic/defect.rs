@@ -343,7 +343,10 @@ impl Defect {
     pub(crate) fn is_of_the_board(&self) -> bool {
         matches!(
             self,
-            Defect::Foreign { .. } | Defect::Disabled { .. } | Defect::TooFewRegisters { .. }
+            Defect::Foreign { .. }
+                | Defect::Disabled { .. }
+                | Defect::TooFewRegisters { .. }
+                | Defect::PerhapsShared { .. }
         )
     }
 
