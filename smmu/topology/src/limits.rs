@@ -33,6 +33,9 @@ pub(crate) const MOST_INTERRUPTS: usize = 256;
 /// SMMUs that may list one host bridge in their `mmu-masters`.
 pub(crate) const MOST_LEGACY_SMMUS: usize = 8;
 
+/// Functions that are listed, if everything is refused.
+pub(crate) const MOST_REFUSED: usize = 1024;
+
 /// What a node that is described takes, apart from its lists: texts of its defects above all.
 const BYTES_PER_NODE: usize = 4096;
 /// Texts hold the path of a node several times.

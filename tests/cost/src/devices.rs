@@ -1,6 +1,6 @@
 //! Shapes with many devices.
 
-use crate::write::{MASTER, MSI, REGION, Result, SMMU, machine};
+use crate::write::{MASTER, MSI, REGION, Result, SMMU, Writer, machine};
 
 /// How many matches with masks are written; the topology refuses an SMMU with more than 1024.
 const MASKED: u32 = 1000;
@@ -32,10 +32,40 @@ pub(crate) fn in_both_bindings(count: u32) -> Result<Vec<u8>> {
 }
 
 /// `mmu-masters` with one stream ID for each device.
-fn list(w: &mut crate::write::Writer, count: u32) -> Result {
+fn list(w: &mut Writer, count: u32) -> Result {
     let cells: Vec<u32> = (0..count).flat_map(|i| [MASTER + i, i]).collect();
     w.cells("interrupts", &[0, 1, 4, 0, 2, 4])?;
     w.cells("mmu-masters", &cells)
+}
+
+/// The first entry has no `#stream-id-cells`, so that any cell behind it may be a stream ID.
+pub(crate) fn behind_a_broken_entry(count: u32) -> Result<Vec<u8>> {
+    machine(|w| {
+        w.smmu(0, 1, |w| {
+            let cells: Vec<u32> = [MASTER].into_iter().chain(0..8 * count).collect();
+            w.cells("mmu-masters", &cells)
+        })?;
+        (0..count).try_for_each(|i| w.master(i, &[SMMU, 0x8000 | i]))
+    })
+}
+
+/// A bus on which nobody looked for devices has the streams of all masters.
+pub(crate) fn with_long_paths(count: u32) -> Result<Vec<u8>> {
+    machine(|w| {
+        w.plain_smmu(0, 1)?;
+        long_path(w, 13, &mut |w| {
+            w.node("bus", |w| w.cells("iommu-map", &[0, SMMU, 0, count]))?;
+            (0..count).try_for_each(|i| w.master(i, &[SMMU, i]))
+        })
+    })
+}
+
+/// Nodes in nodes, so many deep, with names as long as they may be.
+fn long_path(w: &mut Writer, levels: u32, body: &mut dyn FnMut(&mut Writer) -> Result) -> Result {
+    if levels == 0 {
+        return body(w);
+    }
+    w.bus(&"n".repeat(31), |w| long_path(w, levels - 1, body))
 }
 
 pub(crate) fn sharing_streams(count: u32) -> Result<Vec<u8>> {
@@ -168,7 +198,7 @@ pub(crate) fn below_a_long_status(count: u32) -> Result<Vec<u8>> {
 pub(crate) fn on_deep_buses(count: u32) -> Result<Vec<u8>> {
     const DEPTH: u32 = 28;
     /// A device inside so many buses.
-    fn nest(w: &mut crate::write::Writer, depth: u32, index: u32) -> Result {
+    fn nest(w: &mut Writer, depth: u32, index: u32) -> Result {
         match depth {
             0 => w.master(index, &[SMMU, index]),
             _ => w.node("b", |w| nest(w, depth - 1, index)),

@@ -6,20 +6,12 @@
 
 #![forbid(unsafe_code)]
 
-mod devices;
-mod hosts;
-mod shapes;
-mod smmus;
-mod write;
-
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use devicetree::{Blob, NodeId, Tree};
+use cost::{Input, SHAPES};
+use devicetree::{Blob, Tree};
 use topology::{Graph, PciFunction, Room};
-
-use shapes::{Input, SHAPES};
-use write::HOST;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -38,7 +30,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &[&str]) -> Result<String> {
     match arguments {
-        ["--shapes"] => Ok(shapes::names()),
+        ["--shapes"] => Ok(cost::names()),
         ["--shape", name, count] => {
             let count = count.parse().context("COUNT is no number")?;
             let shape = SHAPES.iter().find(|shape| shape.name == *name);
@@ -56,8 +48,7 @@ fn run(arguments: &[&str]) -> Result<String> {
 /// The figures of an input. Reads it twice, because functions are told by the ID of their host bridge.
 fn measure(input: &Input) -> Result<String> {
     let tree = Tree::new(Blob::new(&input.blob)?)?;
-    let host = tree.find(HOST).map_or(NodeId::ROOT, |node| node.id());
-    let functions: Vec<PciFunction> = (0..input.functions).map(|id| function(host, id)).collect();
+    let functions = input.functions(&tree);
     let (tree, graph) = blob_to_graph(&input.blob, &functions)?;
     let blob = tree.blob();
     Ok(format!(
@@ -75,20 +66,6 @@ fn blob_to_graph(bytes: &[u8], functions: &[PciFunction]) -> Result<(Tree, Graph
     let tree = Tree::new(Blob::new(bytes)?)?;
     let graph = Graph::build_within(&tree, functions, Room::ENDLESS);
     Ok((tree, graph))
-}
-
-/// A function with this requester ID. The eight functions of a device may reach each other.
-fn function(host_bridge: NodeId, requester: u16) -> PciFunction {
-    let [bus, slot] = requester.to_be_bytes();
-    PciFunction {
-        host_bridge,
-        segment: 0,
-        bus,
-        device: slot >> 3,
-        function: slot & 7,
-        requester_ids: Vec::new(),
-        peers_at: Some(requester & !7),
-    }
 }
 
 #[cfg(test)]

@@ -6,22 +6,27 @@ use crate::write::Result as Written;
 use crate::{devices, hosts, smmus};
 
 /// What is read.
-pub(crate) struct Input {
-    pub(crate) blob: Vec<u8>,
+#[derive(Debug)]
+pub struct Input {
+    /// The blob.
+    pub blob: Vec<u8>,
     /// How many PCI functions are behind the host bridge.
-    pub(crate) functions: u16,
+    pub functions: u16,
 }
 
 /// A sort of tree, of any size.
-pub(crate) struct Shape {
-    pub(crate) name: &'static str,
+#[derive(Debug)]
+pub struct Shape {
+    /// Its name on the command line.
+    pub name: &'static str,
     /// What there are many of.
     title: &'static str,
-    pub(crate) write: fn(u32) -> Result<Input>,
+    /// Writes a tree with about so many of them.
+    pub write: fn(u32) -> Result<Input>,
 }
 
 /// One shape a line: name and title.
-pub(crate) fn names() -> String {
+pub fn names() -> String {
     let lines = SHAPES
         .iter()
         .map(|shape| format!("{}\t{}", shape.name, shape.title));
@@ -34,7 +39,8 @@ macro_rules! shapes {
     };
 }
 
-pub(crate) const SHAPES: [Shape; 23] = shapes! {
+/// All shapes.
+pub const SHAPES: [Shape; 25] = shapes! {
     "iommus", "masters on one bus that name one SMMU": devices::on_one_bus;
     "mmu-masters", "masters in the list of one SMMU": devices::in_one_list;
     "both", "masters that both bindings describe": devices::in_both_bindings;
@@ -56,6 +62,8 @@ pub(crate) const SHAPES: [Shape; 23] = shapes! {
     "iommu-map", "tuples of `iommu-map` and `msi-map`, and PCI functions": hosts::with_long_maps;
     "msi-parent", "controllers of a host, entries in its `msi-parent`, and PCI functions": hosts::with_many_msi_parents;
     "host", "entries for a host in a broken `mmu-masters`, and PCI functions": hosts::in_a_broken_list;
+    "suspects", "cells of a list that cannot be divided, and masters": devices::behind_a_broken_entry;
+    "paths", "masters with paths of 500 bytes that share a stream with another such": devices::with_long_paths;
     "buses", "buses with `iommu-map` that are not PCI, and masters": hosts::that_are_not_pci;
     "bad-buses", "such buses with a map that cannot be read, and masters": hosts::that_cannot_be_read;
 };
