@@ -22,6 +22,7 @@ mod nexus;
 mod node;
 mod pci;
 mod property;
+mod segment;
 mod tree;
 
 #[cfg(test)]

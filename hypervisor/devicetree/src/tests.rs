@@ -174,6 +174,12 @@ fn describe_machine(tree: &Tree, out: &mut Vec<String>) {
         None if tree.chosen().node().is_some() => out.push("no stdout".into()),
         None => {}
     }
+    for (host, segment) in tree.pci_segments() {
+        match segment {
+            Ok(segment) => out.push(format!("segment {} {segment}", tree.path(host))),
+            Err(error) => out.push(format!("error {error}")),
+        }
+    }
     out.extend(
         tree.duplicate_phandles()
             .iter()

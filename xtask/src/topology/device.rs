@@ -1,7 +1,7 @@
 //! Finds the device that a person means.
 
 use anyhow::{Result, bail, ensure};
-use devicetree::{Node, NodeId, Tree};
+use devicetree::{Node, NodeId, ReadError, Tree};
 use topology::{Bus, Graph, Identity, PciFunction};
 
 /// A device that was asked for.
@@ -144,31 +144,25 @@ fn address(text: &str) -> Option<[u16; 4]> {
 }
 
 fn function(tree: &Tree, name: &str, [segment, bus, device, function]: [u16; 4]) -> Result<Wanted> {
-    let graph = Graph::build(tree, &[]);
-    let hosts: Vec<Node<'_>> = graph
-        .buses()
-        .iter()
-        .filter(|bus| bus.is_pci)
-        .map(|bus| tree.node(bus.node))
-        .collect();
-    ensure!(!hosts.is_empty(), "{name}: the tree has no PCI host bridge");
-    // A host bridge without a number of its own has its position, as the core counts.
-    let number = |(position, host): (usize, &Node<'_>)| match host.u32("linux,pci-domain") {
-        Ok(Some(domain)) => domain as usize,
-        _ => position,
-    };
-    let host = hosts
-        .iter()
-        .enumerate()
-        .find(|(position, host)| number((*position, host)) == usize::from(segment));
-    let Some((_, host)) = host else {
+    let hosts = tree.pci_segments();
+    ensure!(
+        !hosts.is_empty(),
+        "{name}: the tree has no enabled PCI host bridge"
+    );
+    let here = |(_, found): &&(_, Result<u16, _>)| *found == Ok(segment);
+    let Some((host, _)) = hosts.iter().find(here) else {
+        let text = |(host, found): &(_, Result<u16, ReadError>)| match found {
+            Ok(segment) => format!("{} has {segment:04x}", tree.path(*host)),
+            Err(error) => error.to_string(),
+        };
+        let all: Vec<String> = hosts.iter().map(text).collect();
         bail!(
-            "{name}: no host bridge has segment {segment}; there are {}",
-            hosts.len()
+            "{name}: no host bridge has segment {segment:04x}; {}",
+            all.join("; ")
         );
     };
     Ok(Wanted::Function(PciFunction {
-        host_bridge: host.id(),
+        host_bridge: *host,
         segment,
         bus: u8::try_from(bus)?,
         device: u8::try_from(device)?,

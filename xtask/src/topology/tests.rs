@@ -140,7 +140,7 @@ fn a_device_that_is_not_there_is_an_error() {
         ("nothing", "no node or alias nothing"),
         ("0000:zz:00.0", "is no PCI address"),
         ("", "wants the name of a device"),
-        ("0005:00:00.0", "no host bridge has segment 5"),
+        ("0005:00:00.0", "no host bridge has segment 0005; /pcie"),
     ] {
         let error = find(&tree, name).unwrap_err().to_string();
         assert!(error.contains(part), "{error}");

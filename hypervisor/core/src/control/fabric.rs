@@ -35,13 +35,15 @@ enum BridgeError {
 /// Walks every generic host bridge of the tree: bus mastering and interrupts off, addresses assigned.
 pub fn discover(tree: &Tree) -> Vec<HostBridge> {
     let mut bridges = Vec::new();
-    for node in tree
-        .compatible(&["pci-host-ecam-generic"])
-        .filter(|node| node.is_enabled())
-    {
-        match HostBridge::open(tree, node.id(), bridges.len()) {
+    for (node, segment) in tree.pci_segments() {
+        if !tree.node(node).is_compatible(&["pci-host-ecam-generic"]) {
+            log::warn!(target: "pci", "{}: not used: it is no generic host bridge", tree.path(node));
+            continue;
+        }
+        let opened = segment.map_err(BridgeError::from);
+        match opened.and_then(|segment| HostBridge::open(tree, node, segment)) {
             Ok(bridge) => bridges.push(bridge),
-            Err(error) => log::error!(target: "pci", "{}: not used: {error}", node.path()),
+            Err(error) => log::error!(target: "pci", "{}: not used: {error}", tree.path(node)),
         }
     }
     for bridge in &bridges {
@@ -58,19 +60,16 @@ pub fn discover(tree: &Tree) -> Vec<HostBridge> {
 }
 
 impl HostBridge {
-    fn open(tree: &Tree, node: NodeId, ordinal: usize) -> Result<HostBridge, BridgeError> {
+    fn open(tree: &Tree, node: NodeId, segment: u16) -> Result<HostBridge, BridgeError> {
         let host = tree.node(node);
         let (first, last) = host.pci_bus_range()?;
         let ecam = host.reg(0)?;
-        let segment = host
-            .u32("linux,pci-domain")?
-            .and_then(|domain| u16::try_from(domain).ok());
         let windows = host.pci_windows()?.iter().filter_map(window).collect();
         let config = Ecam::new(mmu::map_device(ecam.address(), ecam.size())?, first);
         let mut fabric = enumerate(&config, BusRange { first, last });
         let mut bridge = HostBridge {
             node,
-            segment: segment.unwrap_or(u16::try_from(ordinal).unwrap_or(u16::MAX)),
+            segment,
             windows,
             fabric: Fabric::default(),
             config,
