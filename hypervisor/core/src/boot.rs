@@ -8,7 +8,6 @@ use crate::smmus::{self, Unit};
 use alloc::vec::Vec;
 use core::ops::Range;
 use devicetree::{AddressRange, Blob, Conduit, GateError, GicInterrupt, Node, ReadError, Tree, TreeError};
-use topology::Graph;
 
 /// A UART on which a device tree that cannot be read is reported: it cannot say where one is. This is QEMU virt's, and it
 /// is written to only if it identifies itself as a PL011.
@@ -74,8 +73,8 @@ pub fn bring_up(device_tree: PhysicalAddress) -> Result<Machine, BootError> {
     };
     memory.install();
     memory::create_pool()?;
-    // Before anything else may run: PCI functions are not known yet, and do not matter for finding SMMUs.
-    let smmus = smmus::shut_all(&Graph::build(&tree, &[]));
+    // Before anything else may run, and before the bindings are read.
+    let smmus = smmus::shut_all(&tree);
     gic::init(&tree)?;
     gic::init_cpu()?;
     percpu::this().set_online();

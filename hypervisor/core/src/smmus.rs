@@ -5,13 +5,13 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
-use devicetree::{AddressRange, GicInterrupt};
+use devicetree::{AddressRange, GicInterrupt, Tree};
 use driver_abi::{InterruptLine, SmmuInfo};
 use mmio::Region;
 use smmu_gate::v3::is_shut;
 use smmu_gate::{Found, V3Report, shut_v3};
 use stage2::WalkerLimits;
-use topology::{Graph, Line, Smmu};
+use topology::{Line, Smmu, find_smmus};
 
 /// The `compatible` of the SMMUs that the gate can shut.
 const SMMU_V3: &str = "SMMUv3";
@@ -35,10 +35,10 @@ pub struct Unit {
     open: AtomicBool,
 }
 
-/// Shuts every SMMU of the graph, and prints a line for each. On the boot CPU, before any other CPU, bus master or
+/// Shuts every SMMU of the tree, and prints a line for each. On the boot CPU, before any other CPU, bus master or
 /// guest runs.
-pub fn shut_all(graph: &Graph) -> Vec<Unit> {
-    let units: Vec<Unit> = graph.smmus().iter().map(Unit::shut).collect();
+pub fn shut_all(tree: &Tree) -> Vec<Unit> {
+    let units: Vec<Unit> = find_smmus(tree).iter().map(Unit::shut).collect();
     for unit in &units {
         unit.announce();
     }

@@ -56,5 +56,5 @@ pub use master::{
 pub use messages::{MsiController, MsiIndex, MsiRoute};
 pub use report::Report;
 pub use shared::Emitter;
-pub use smmu::{Line, Smmu, SmmuIndex, SmmuInterrupt};
+pub use smmu::{Line, Smmu, SmmuIndex, SmmuInterrupt, find_smmus};
 pub use why::Why;

@@ -8,7 +8,7 @@ use devicetree::{AddressRange, GicInterrupt, InterruptMaps, Node, NodeId, ReadEr
 
 use crate::diagnostic::{Defect, Diagnostic, Diagnostics, Effect};
 use crate::kinds::{InterruptStyle, KINDS, Kind};
-use crate::limits::MOST_INTERRUPTS;
+use crate::limits::{MOST_INTERRUPTS, Room};
 use crate::messages::MsiRoute;
 
 /// The position of an SMMU in its graph.
@@ -115,6 +115,12 @@ impl Smmu {
 /// The kind of SMMU that a node is, if it is one.
 pub(crate) fn kind_of(node: &Node<'_>) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| node.is_compatible(kind.compatible))
+}
+
+/// The SMMUs of a tree as [`Graph::smmus`](crate::Graph::smmus) has them, for who must shut them before anything else is
+/// read. What only masters tell is not known yet: messages and the highest stream ID.
+pub fn find_smmus(tree: &Tree) -> Vec<Smmu> {
+    find(tree, Room::CORE.smmus, &mut Diagnostics::default())
 }
 
 /// All SMMUs of a tree, in its order, disabled ones as well.

@@ -1,7 +1,7 @@
 //! The stream graph: whatever the tree says, what the graph says of it hangs together.
 
 use devicetree::{Blob, Node, Tree};
-use topology::{Coverage, Graph, MasterIndex, PciFunction, SmmuIndex, Stream};
+use topology::{Coverage, Graph, MasterIndex, PciFunction, Smmu, SmmuIndex, Stream, find_smmus};
 
 use crate::promises;
 
@@ -14,6 +14,7 @@ pub fn check_graph(bytes: &[u8]) {
     let tree = Tree::new(blob).unwrap_or_else(|error| panic!("gate and reader disagree: {error}"));
     let functions = invent_functions(&tree);
     let mut graph = Graph::build(&tree, &functions);
+    check_gated(&graph, &tree);
     check(&graph);
     promises::check(&graph, &functions);
     read_aloud(&graph, &tree);
@@ -28,6 +29,20 @@ pub fn check_graph(bytes: &[u8]) {
     check(&graph);
     promises::check(&graph, &functions);
     promises::check_later(&before, &graph);
+}
+
+/// What was shut before the bindings were read are the SMMUs of the graph.
+fn check_gated(graph: &Graph, tree: &Tree) {
+    let what_is_shut = |smmu: &Smmu| {
+        let (frames, disabled_by) = (smmu.frames.clone(), smmu.disabled_by.clone());
+        (smmu.node, frames, disabled_by, smmu.overlaps.clone())
+    };
+    let shut = find_smmus(tree);
+    assert!(
+        shut.iter()
+            .map(what_is_shut)
+            .eq(graph.smmus().iter().map(what_is_shut))
+    );
 }
 
 /// Functions behind nodes that may be host bridges: some alike, some behind aliases, some that meet others. Where none
