@@ -6,7 +6,8 @@
 //!
 //! One assumption is that of hypervisors in general, since no register tells it: what arrives at the root complex goes
 //! to the SMMU. Devices with one function on a root bus, integrated or conventional, do not reach each other, and
-//! root ports, even those without access control, do not hand to each other what comes from behind them.
+//! root ports of different devices, even those without access control, do not hand to each other what comes from behind
+//! them.
 
 use crate::{Bdf, Fabric, Function, Port};
 use core::iter;
@@ -49,7 +50,7 @@ impl Fabric {
     }
 
     /// Functions of a device reach each other inside it, and what is behind each other, unless all of them redirect
-    /// (PCIe 6.12.1.2). Root ports and downstream ports answer for their links instead.
+    /// (PCIe 6.12.1.2). That goes for ports as well.
     fn turn_in_device(&self, step: &Function) -> Option<Bdf> {
         let (bus, device) = (step.bdf.bus(), step.bdf.device());
         let turns = step.multi_function
@@ -57,7 +58,7 @@ impl Fabric {
                 .functions
                 .iter()
                 .filter(|function| (function.bdf.bus(), function.bdf.device()) == (bus, device))
-                .any(|function| !is_port(function) && !function.redirects);
+                .any(|function| !function.redirects);
         Bdf::new(bus, device, 0).filter(|_| turns)
     }
 }

@@ -14,9 +14,18 @@ const ATS_ENABLE: u32 = 1 << 31;
 const SR_IOV_CONTROL: u16 = 8;
 const SR_IOV_ENABLE: u32 = 1 << 0 | 1 << 3;
 
+/// PCI Express capabilities register, the upper half of the first word: its version. From 2 on there is device control 2
+/// with ARI Forwarding Enable (PCIe 7.5.3.2, 7.5.3.16).
+const EXPRESS_VERSION: u32 = 0xf << 16;
+const EXPRESS_WITH_CONTROL_2: u32 = 2 << 16;
+const DEVICE_CONTROL_2: u16 = 0x28;
+const ARI_FORWARDING: u32 = 1 << 5;
+
 /// Switches off what a guest with this function's registers must not find on, and what would act without it:
 /// - message signalled interrupts: with them on, INTx stays silent, and they go where firmware wanted them;
 /// - ATS: transactions that claim to be translated already;
+/// - ARI forwarding: functions above 7, which no walk finds. One that firmware left mastering has the requester ID of a
+///   device that is not there, which no SMMU lets through;
 /// - virtual functions: requester IDs and address ranges that no walk finds, because they answer no vendor ID;
 /// - the expansion ROM: an address range that is no BAR, so that it might lie on somebody's.
 pub(crate) fn quieten(
@@ -36,6 +45,12 @@ pub(crate) fn quieten(
             id::MSI => clear(capability.offset, MSI_ENABLE),
             id::MSI_X => clear(capability.offset, MSI_X_ENABLE),
             id::ATS => clear(capability.offset + ATS_CONTROL, ATS_ENABLE),
+            id::PCI_EXPRESS => {
+                let version = config.read32(bdf, capability.offset) & EXPRESS_VERSION;
+                if header_type == 1 && version >= EXPRESS_WITH_CONTROL_2 {
+                    clear(capability.offset + DEVICE_CONTROL_2, ARI_FORWARDING);
+                }
+            }
             id::SR_IOV => clear(capability.offset + SR_IOV_CONTROL, SR_IOV_ENABLE),
             _ => {}
         }

@@ -167,6 +167,23 @@ fn a_function_that_firmware_left_mastering_is_silenced_and_told() {
     assert_eq!(now & command::BUS_MASTER, 0);
 }
 
+#[test]
+fn ports_forward_to_no_functions_above_seven() {
+    let after = |flags: u16, function: FakeFunction| {
+        let mut function = function.capability(0x40, 0x10, flags);
+        function.set(0x68, 0xffff_003f, 0xffff_ffff);
+        let segment = FakeSegment::default();
+        segment.add(0, &[1], 0, function);
+        enumerate(&segment, ALL);
+        segment.read32(bdf(0, 1, 0), 0x68)
+    };
+    let port = || FakeFunction::bridge(0x000c_1b36);
+    assert_eq!(after(0x42, port()), 0xffff_001f);
+    assert_eq!(after(0x62, port()), 0xffff_001f);
+    assert_eq!(after(0x41, port()), 0xffff_003f, "version 1 has no such register");
+    assert_eq!(after(0x02, FakeFunction::endpoint(EDU)), 0xffff_003f, "no port");
+}
+
 /// As a boot loader leaves a network card: interrupts, virtual functions, ATS and the ROM in use.
 #[test]
 fn what_firmware_left_on_besides_mastering_is_off() {

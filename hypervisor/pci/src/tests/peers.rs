@@ -261,7 +261,7 @@ fn on_the_root_bus_only_functions_of_one_device_are_peers() {
     assert_eq!(places(&segment, [50, 51]), [None; 2]);
 }
 
-/// Ports that share a device answer each for its own link; a function beside them reaches what is behind them.
+/// Ports and functions that share a device reach what is behind each other, unless all of them redirect.
 #[test]
 fn a_device_may_hold_ports_and_functions() {
     let beside = |one: FakeFunction, other: FakeFunction| {
@@ -271,8 +271,10 @@ fn a_device_may_hold_ports_and_functions() {
             (&[1, 0], 0, endpoint(10).express(ENDPOINT)),
         ])
     };
-    let ports = beside(good(1, ROOT), bridge(2, ROOT));
+    let ports = beside(good(1, ROOT), good(2, ROOT));
     assert_eq!(places(&ports, [10]), [None]);
+    let mixed = beside(good(1, ROOT), bridge(2, ROOT));
+    assert_eq!(places(&mixed, [10]), [Some(1)]);
     let plain = beside(good(1, ROOT), endpoint(11).express(INTEGRATED));
     assert_eq!(places(&plain, [10, 11]), [Some(1); 2]);
     let apart = beside(good(1, ROOT), good_function(11));
