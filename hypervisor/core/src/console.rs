@@ -67,6 +67,13 @@ pub fn listen() {
     }
 }
 
+/// Keeps the UART's interrupt away; what is typed waits in its FIFO, as far as that goes.
+pub fn pause() {
+    if let Some(terminal) = UART.lock().as_mut() {
+        terminal.uart.pause();
+    }
+}
+
 /// Takes what was typed, and echoes it. At most `most` bytes, so that a sender which never falls silent does not keep this
 /// CPU; returns the lines that are complete.
 pub fn read_lines(most: usize) -> Vec<Event> {
@@ -80,7 +87,7 @@ pub fn read_lines(most: usize) -> Vec<Event> {
                 Event::Nothing => Ok(()),
                 Event::Added(letter) => uart.write_char(*letter),
                 Event::Erased => uart.write_str(ERASE),
-                Event::Cleared(count) => (0..*count).try_for_each(|_| uart.write_str(ERASE)),
+                Event::Cleared => uart.write_str(CLEAR),
                 Event::Line(_) | Event::TooLong => uart.write_str("\n"),
             };
             if matches!(event, Event::Line(_) | Event::TooLong) {
@@ -93,6 +100,8 @@ pub fn read_lines(most: usize) -> Vec<Event> {
 
 /// One place back, a space over what is there, and back again.
 const ERASE: &str = "\x08 \x08";
+/// To the start of the line, and all of it erased (ECMA-48 8.3.41, EL).
+const CLEAR: &str = "\r\x1b[K";
 
 struct ConsoleLog;
 

@@ -14,8 +14,8 @@ pub enum Event {
     Added(char),
     /// The last character was taken back.
     Erased,
-    /// So many characters were taken back.
-    Cleared(usize),
+    /// All characters were taken back.
+    Cleared,
     /// The line is complete.
     Line(String),
     /// The line is complete, and was too long to be kept.
@@ -59,9 +59,8 @@ impl Editor {
             },
             // Ctrl-C and Ctrl-U.
             0x03 | 0x15 => {
-                let length = self.line.len();
                 *self = Editor::default();
-                Event::Cleared(length)
+                Event::Cleared
             }
             b' '..=b'~' => self.add(char::from(byte)),
             _ => Event::Nothing,

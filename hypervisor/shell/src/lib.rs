@@ -9,7 +9,9 @@ extern crate alloc;
 mod command;
 mod editor;
 mod lines;
+mod pace;
 
 pub use command::{Command, HELP};
 pub use editor::{Editor, Event, LONGEST};
 pub use lines::Lines;
+pub use pace::Pace;

@@ -77,6 +77,11 @@ impl<B: Bus> Pl011<B> {
         Mask::at(&self.bus).write(UARTIMSC::RX::SET + UARTIMSC::RT::SET);
     }
 
+    /// Keeps its interrupt away.
+    pub fn pause(&mut self) {
+        Mask::at(&self.bus).set(0);
+    }
+
     /// The next character that arrived; one that arrived damaged is 0, which no terminal sends.
     pub fn receive(&mut self) -> Option<u8> {
         // Reading clears the interrupts, once few enough characters wait (DDI 0183 2.8). To clear them by hand would lose

@@ -1,21 +1,22 @@
 //! What a person asks at the console while guests run, and the answers.
 
 use super::System;
-use crate::arch::{gic, percpu};
+use crate::arch::{gic, percpu, timer};
 use crate::{console, vm};
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt::{Display, Write};
+use core::sync::atomic::{AtomicBool, Ordering};
 use devicetree::GicInterrupt;
 use dma::{MasterId, State};
-use shell::{Command, Event, HELP, LONGEST, Lines};
+use shell::{Command, Event, HELP, LONGEST, Lines, Pace};
 use spin::Mutex;
 use topology::MasterIndex;
 
 /// Bytes that are taken in one turn.
 const BYTES_PER_TURN: usize = 64;
-/// Lines of an answer that are printed in one turn: a long one must not keep the CPU from what is due.
+/// Lines of an answer that are printed in one turn. Turns are paced: the console must not keep the CPU from what is due.
 const LINES_PER_TURN: usize = 8;
 /// Bytes that wait to be printed: what a tree can make of an answer must not take the heap.
 const MOST_WAITING: usize = 256 << 10;
@@ -25,6 +26,9 @@ const MOST_WAITING: usize = 256 << 10;
 pub struct Typing {
     interrupt: Option<GicInterrupt>,
     answer: Mutex<Answer>,
+    pace: Mutex<Pace>,
+    /// The console's interrupt is kept away until it has rested.
+    paused: AtomicBool,
 }
 
 /// Lines that wait to be printed.
@@ -56,10 +60,6 @@ impl Answer {
         self.bytes -= line.len() + size_of::<String>();
         Some(line)
     }
-
-    fn is_empty(&self) -> bool {
-        self.lines.is_empty() && !self.cut_off
-    }
 }
 
 impl Typing {
@@ -69,6 +69,8 @@ impl Typing {
         Typing {
             interrupt: shared.filter(|found| vm::claim_interrupt(found.intid)),
             answer: Mutex::new(Answer::default()),
+            pace: Mutex::new(Pace::default()),
+            paused: AtomicBool::new(false),
         }
     }
 }
@@ -99,6 +101,7 @@ impl System {
             .interrupt
             .is_some_and(|console| console.intid == intid)
         {
+            let from_us = timer::now_us();
             let lines = console::read_lines(BYTES_PER_TURN);
             for line in lines {
                 match line {
@@ -106,16 +109,51 @@ impl System {
                     _ => self.say(format!("a line of more than {LONGEST} characters is not read")),
                 }
             }
+            self.rest(from_us);
         }
     }
 
-    /// Prints the next part of what was asked for. Whether there is more.
-    pub fn answer(&self) -> bool {
-        let mut answer = self.typing.answer.lock();
-        for line in core::iter::from_fn(|| answer.next()).take(LINES_PER_TURN) {
-            log::info!(target: "shell", "{line}");
+    /// Does what the console wants done, if it has rested. How long until it wants to be looked after again, in
+    /// microseconds; nothing if it has no wish.
+    pub fn converse(&self) -> Option<u64> {
+        let from_us = timer::now_us();
+        if let Some(left) = self.rest_left(from_us) {
+            return Some(left);
         }
-        !answer.is_empty()
+        if self.typing.paused.swap(false, Ordering::Relaxed) {
+            console::listen();
+        }
+        if self.print_some() {
+            self.rest(from_us);
+            Some(self.rest_left(timer::now_us()).unwrap_or(0))
+        } else {
+            None
+        }
+    }
+
+    /// Prints all that was asked for: the run is over, and nothing else is due.
+    pub fn conclude(&self) {
+        while self.print_some() {}
+    }
+
+    /// Prints the next lines of what was asked for. Whether there were any.
+    fn print_some(&self) -> bool {
+        let mut answer = self.typing.answer.lock();
+        let next = core::iter::from_fn(|| answer.next()).take(LINES_PER_TURN);
+        next.map(|line| log::info!(target: "shell", "{line}")).count() > 0
+    }
+
+    /// Notes how long the console was looked after. Its interrupt is kept away until it has rested.
+    fn rest(&self, from_us: u64) {
+        let now_us = timer::now_us();
+        self.typing.pace.lock().worked(from_us, now_us);
+        if self.rest_left(now_us).is_some() && !self.typing.paused.swap(true, Ordering::Relaxed) {
+            console::pause();
+        }
+    }
+
+    fn rest_left(&self, now_us: u64) -> Option<u64> {
+        self.typing.pace.lock().wait_us(now_us)
     }
 
     fn obey(&self, command: Command) {

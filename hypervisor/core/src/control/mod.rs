@@ -188,16 +188,17 @@ impl System {
                 None => break,
             }
         }
-        let more = self.finish_interrupts() | self.answer();
+        let more = self.finish_interrupts();
+        let console_us = self.converse();
         self.release_stopped();
         if self.everyone_stopped() {
             self.finish();
         }
-        let next_us = if more {
-            Some(0)
-        } else {
-            self.schedule.lock().next_us(timer::now_us())
-        };
+        let scheduled_us = self.schedule.lock().next_us(timer::now_us());
+        let next_us = [more.then_some(0), console_us, scheduled_us]
+            .into_iter()
+            .flatten()
+            .min();
         match next_us {
             Some(us) => timer::arm(us.max(1)),
             None => timer::disarm(),

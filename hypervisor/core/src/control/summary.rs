@@ -37,6 +37,7 @@ impl System {
     /// Sums the run up, and ends it.
     pub fn finish(&self) -> ! {
         self.release_drivers();
+        self.conclude();
         let registry = self.registry.lock();
         let faults = self.faults.lock();
         for given in &self.given {
