@@ -131,6 +131,12 @@ pub enum Problem {
         /// How many are followed.
         limit: usize,
     },
+    /// The interrupts of a tree lead through more entries of interrupt maps than are read.
+    #[error("is not read further: more than {limit} entries of interrupt maps were read or looked up before")]
+    MapsTooLarge {
+        /// How many are read or looked up.
+        limit: usize,
+    },
     /// The interrupt goes to something that is no GIC.
     #[error("goes to {controller}, which is no GIC")]
     NotGic {

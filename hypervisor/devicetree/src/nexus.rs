@@ -10,11 +10,33 @@ use crate::property::{Cells, Property};
 
 /// How many maps an interrupt goes through before they are called a loop.
 const MAX_HOPS: usize = 16;
+/// How many entries are read from maps or looked up in them, for all interrupts that are asked for together. It bounds
+/// the time and the memory that a tree can cost: a blob of 2 MiB has room for a quarter of a million entries. Real trees
+/// have some hundreds.
+const MAX_ENTRIES: usize = 1 << 15;
 
 /// The `interrupt-map`s of a tree that were read so far. Each is read once, however many interrupts go through it:
 /// who asks many nodes for their interrupts keeps one of these.
 #[derive(Debug, Default)]
-pub struct InterruptMaps<'t>(BTreeMap<NodeId, Map<'t>>);
+pub struct InterruptMaps<'t> {
+    known: BTreeMap<NodeId, Map<'t>>,
+    entries: Count,
+}
+
+/// Entries that were read or looked up.
+#[derive(Debug, Default)]
+struct Count(usize);
+
+impl Count {
+    /// Counts one more. Errors are about `property`, which asks for it.
+    fn add(&mut self, property: &Property<'_>) -> Result<(), ReadError> {
+        if self.0 >= MAX_ENTRIES {
+            return Err(property.error(Problem::MapsTooLarge { limit: MAX_ENTRIES }));
+        }
+        self.0 += 1;
+        Ok(())
+    }
+}
 
 /// An `interrupt-map`, ready to be searched.
 #[derive(Debug)]
@@ -47,6 +69,7 @@ impl<'t> InterruptMaps<'t> {
     ) -> Result<Interrupt<'t>, ReadError> {
         let (mut nexus, mut key) = (nexus, key);
         for _ in 0..MAX_HOPS {
+            self.entries.add(property)?;
             let unmapped = || property.error(Problem::Unmapped { nexus: nexus.path() });
             let Some(entry) = self.map(property, nexus)?.find(key)? else {
                 return Err(unmapped());
@@ -65,10 +88,10 @@ impl<'t> InterruptMaps<'t> {
 
     fn map(&mut self, property: &Property<'t>, nexus: Node<'t>) -> Result<&Map<'t>, ReadError> {
         use alloc::collections::btree_map::Entry;
-        match self.0.entry(nexus.id()) {
+        match self.known.entry(nexus.id()) {
             Entry::Occupied(known) => Ok(known.into_mut()),
             Entry::Vacant(place) => match nexus.property("interrupt-map") {
-                Some(map) => Ok(place.insert(Map::read(&map, nexus)?)),
+                Some(map) => Ok(place.insert(Map::read(&map, nexus, &mut self.entries)?)),
                 None => Err(property.error(Problem::NotController { node: nexus.path() })),
             },
         }
@@ -76,7 +99,7 @@ impl<'t> InterruptMaps<'t> {
 }
 
 impl<'t> Map<'t> {
-    fn read(property: &Property<'t>, nexus: Node<'t>) -> Result<Self, ReadError> {
+    fn read(property: &Property<'t>, nexus: Node<'t>, entries: &mut Count) -> Result<Self, ReadError> {
         let key_cells = unit_cells(&nexus)? + interrupt_cells(&nexus)?;
         // A mask that is too short masks nothing in the cells it lacks.
         let mask = nexus.cells("interrupt-map-mask")?.unwrap_or_default();
@@ -91,17 +114,18 @@ impl<'t> Map<'t> {
             entries: BTreeMap::new(),
             defect: None,
         };
-        map.defect = map.read_entries(property).err();
+        map.defect = map.read_entries(property, entries).err();
         Ok(map)
     }
 
-    fn read_entries(&mut self, property: &Property<'t>) -> Result<(), ReadError> {
+    fn read_entries(&mut self, property: &Property<'t>, entries: &mut Count) -> Result<(), ReadError> {
         let cells = property.cells()?;
         let mut at = 0;
         let mut count = 0;
         while at < cells.len() {
             count += 1;
             bounded(property, count)?;
+            entries.add(property)?;
             let entry = self.key_cells + 1;
             let short = || {
                 property.error(Problem::PartialEntry {

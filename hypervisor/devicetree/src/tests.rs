@@ -5,7 +5,7 @@ use std::string::String;
 use std::vec::Vec;
 
 use crate::fixtures::check_folder;
-use crate::{AddressRange, Blob, Node, PhandleError, Tree};
+use crate::{AddressRange, Blob, InterruptMaps, Node, PhandleError, Tree};
 
 #[test]
 fn fixtures_say_what_is_read() {
@@ -17,6 +17,62 @@ fn fixtures_say_what_is_read() {
 /// A tree from source text without the outermost braces.
 fn tree(body: &str) -> Tree {
     Tree::new(Blob::new(&crate::source::compile(&format!("/ {{ {body} }};")).unwrap()).unwrap()).unwrap()
+}
+
+/// Nexuses with a map of 1000 entries each, and devices with an interrupt at each of them.
+fn behind_nexuses(nexuses: usize, devices: usize) -> Tree {
+    let map: String = (0..1000)
+        .map(|number| format!("{number} &gic 0 {} 4 ", number % 900))
+        .collect();
+    let nexus = |number| {
+        format!(
+            "n{number}: n{number} {{ #interrupt-cells = <1>; #address-cells = <0>; interrupt-map = <{map}>; }};"
+        )
+    };
+    let list: String = (0..nexuses).map(|number| format!("&n{number} 999 ")).collect();
+    let device = |number| format!("d{number} {{ interrupts-extended = <{list}>; }};");
+    let nodes = (0..nexuses).map(nexus).chain((0..devices).map(device));
+    tree(&format!(
+        "gic: gic {{ compatible = \"arm,gic-v3\"; interrupt-controller; #interrupt-cells = <3>; }}; {}",
+        nodes.collect::<String>()
+    ))
+}
+
+#[test]
+fn the_entries_of_interrupt_maps_that_are_looked_at_are_bounded() {
+    let counts = |tree: &Tree| -> Vec<Result<usize, String>> {
+        let mut maps = InterruptMaps::default();
+        let devices = tree.nodes().filter(|node| node.has("interrupts-extended"));
+        devices
+            .map(|node| match node.gic_interrupts_with(&mut maps) {
+                Ok(interrupts) => Ok(interrupts.len()),
+                Err(error) => Err(error.to_string()),
+            })
+            .collect()
+    };
+    assert_eq!(counts(&behind_nexuses(20, 3)), [Ok(20), Ok(20), Ok(20)]);
+    // All entries of all maps are too many to be kept.
+    let problem =
+        "is not read further: more than 32768 entries of interrupt maps were read or looked up before";
+    assert_eq!(
+        counts(&behind_nexuses(40, 2)),
+        [
+            Err(format!("/n32: interrupt-map: {problem}")),
+            Err(format!("/d1: interrupts-extended: {problem}"))
+        ]
+    );
+    // One map is not, but all that goes through it is.
+    let through_one = counts(&behind_nexuses(10, 2500));
+    let read = through_one.iter().take_while(|count| **count == Ok(10)).count();
+    assert_eq!(read, (32768 - 10 * 1000) / 10);
+    assert_eq!(
+        through_one[read],
+        Err(format!("/d{read}: interrupts-extended: {problem}"))
+    );
+    assert_eq!(through_one.iter().filter(|count| count.is_ok()).count(), read);
+    // Who asks one by one starts anew, and is bounded each time.
+    let tree = behind_nexuses(40, 1);
+    assert!(tree.find("/d0").unwrap().interrupts().is_err());
 }
 
 #[test]
