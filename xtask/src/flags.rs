@@ -107,6 +107,29 @@ pub(crate) fn help(arguments: &[String]) -> Option<&'static str> {
     {
         return None;
     }
+    section(name)
+}
+
+/// The names of all subcommands.
+pub(crate) fn subcommands() -> Vec<&'static str> {
+    let titles = Xtask::HELP_
+        .lines()
+        .filter_map(|line| line.strip_prefix("xtask "));
+    titles.collect()
+}
+
+/// The flags of a subcommand in full, with their dashes.
+pub(crate) fn names(subcommand: &str) -> Vec<&'static str> {
+    let lines = section(subcommand).unwrap_or_default().lines();
+    lines
+        .filter(|line| line.starts_with("    -"))
+        .flat_map(str::split_whitespace)
+        .filter(|word| word.starts_with("--"))
+        .collect()
+}
+
+/// The help text of a subcommand.
+fn section(name: &str) -> Option<&'static str> {
     let title = format!("xtask {name}\n");
     Xtask::HELP_.split("\n\n\n").find_map(|section| {
         let start = if section.starts_with(&title) {
@@ -134,5 +157,18 @@ mod tests {
         assert_eq!(help(&["--help".to_string()]), None);
         assert_eq!(help(&["run".to_string()]), None);
         assert_eq!(help(&["fly".to_string(), "--help".to_string()]), None);
+    }
+
+    #[test]
+    fn subcommands_and_their_flags_are_read_from_the_help() {
+        assert_eq!(subcommands().len(), 11);
+        assert!(subcommands().contains(&"corpus"));
+        assert_eq!(
+            names("topology"),
+            ["--json", "--svg", "--why", "--check", "--match-registers"]
+        );
+        assert_eq!(names("build"), ["--verbose"]);
+        assert_eq!(names("tidy"), [""; 0]);
+        assert_eq!(names("fly"), [""; 0]);
     }
 }

@@ -23,11 +23,15 @@ mod symbols;
 mod test;
 mod tidy;
 mod topology;
+mod usage;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments = std::env::args_os().skip(1);
+    let arguments: Vec<String> = arguments
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
     if let Some(text) = flags::help(&arguments) {
         println!("{text}");
         return ExitCode::SUCCESS;
@@ -36,7 +40,7 @@ fn main() -> ExitCode {
         Ok(flags) => flags,
         Err(error) if error.is_help() => error.exit(),
         Err(error) => {
-            eprintln!("\nerror: {error}; cargo xtask --help lists what there is");
+            eprintln!("error: {}", usage::explain(&arguments, &error.to_string()));
             return ExitCode::from(2);
         }
     };
