@@ -13,11 +13,18 @@ use topology::Graph;
 use crate::flags;
 use crate::project::step;
 
-pub(crate) use source::{DTC, parse, read_tree};
+pub(crate) use source::{DTC, parse};
+use source::{Source, read_tree};
 
 impl flags::Topology {
     pub(crate) fn run(self) -> Result<()> {
-        let tree = read_tree(&self.file)?;
+        let Source { tree, errors } = read_tree(&self.file)?;
+        if let Some(errors) = &errors {
+            eprintln!(
+                "note: {}: dtc reported errors; read anyway:\n{errors}",
+                self.file.display()
+            );
+        }
         let wanted = self
             .why
             .as_deref()
@@ -25,7 +32,10 @@ impl flags::Topology {
             .transpose()?;
         let functions: Vec<_> = wanted.iter().filter_map(|wanted| wanted.function()).collect();
         let graph = Graph::build(&tree, &functions);
-        let problems = self.problems(&graph);
+        let mut problems = self.problems(&graph);
+        if self.check && errors.is_some() {
+            problems.push(format!("{}: dtc reported errors", self.file.display()));
+        }
         if let Some(file) = &self.svg {
             let title = self.file.file_name().unwrap_or_default().to_string_lossy();
             std::fs::write(file, svg::draw(&graph, &title))

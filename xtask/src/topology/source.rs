@@ -1,7 +1,7 @@
 //! Reads a device tree from a blob or from a source.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use anyhow::{Context, Result, bail, ensure};
 use devicetree::{Blob, Tree};
@@ -15,15 +15,32 @@ pub(crate) const DTC: Program = Program {
     what: "the device tree compiler",
 };
 
+/// A device tree that was read.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// The tree.
+    pub(crate) tree: Tree,
+    /// The errors that `dtc` found in its source, if it made a blob of it all the same.
+    pub(crate) errors: Option<String>,
+}
+
 /// The tree in a file: a blob, or a source that `dtc` compiles.
-pub(crate) fn read_tree(file: &Path) -> Result<Tree> {
+pub(crate) fn read_tree(file: &Path) -> Result<Source> {
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     ensure!(!bytes.is_empty(), "{} is empty", file.display());
-    let bytes = match bytes.starts_with(&[0xd0, 0x0d, 0xfe, 0xed]) {
-        true => bytes,
+    let (bytes, errors) = match is_blob(&bytes) {
+        true => (bytes, None),
         false => compile(file, &bytes)?,
     };
-    parse(&bytes).with_context(|| file.display().to_string())
+    let tree = parse(&bytes).with_context(|| match &errors {
+        Some(errors) => format!("{}: dtc reported errors:\n{errors}", file.display()),
+        None => file.display().to_string(),
+    })?;
+    Ok(Source { tree, errors })
+}
+
+fn is_blob(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0xd0, 0x0d, 0xfe, 0xed])
 }
 
 /// The tree in a blob.
@@ -31,7 +48,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Tree> {
     Ok(Tree::new(Blob::new(bytes)?)?)
 }
 
-fn compile(file: &Path, text: &[u8]) -> Result<Vec<u8>> {
+/// The blob that `dtc` makes of a source, and the errors that it did not end for.
+fn compile(file: &Path, text: &[u8]) -> Result<(Vec<u8>, Option<String>)> {
     ensure!(
         std::str::from_utf8(text).is_ok(),
         "{} is neither a device tree blob (it would begin with d0 0d fe ed) nor a source",
@@ -48,16 +66,92 @@ fn compile(file: &Path, text: &[u8]) -> Result<Vec<u8>> {
         );
     }
     let dtc = DTC.ready()?;
-    let output = Command::new(dtc)
-        .args(["-q", "-I", "dts", "-O", "dtb"])
-        .arg(file)
-        .output()
-        .context("cannot start dtc")?;
+    let run = |options: &[&str]| {
+        let mut command = Command::new(&dtc);
+        command.args(["-I", "dts", "-O", "dtb"]).args(options).arg(file);
+        command.output().context("cannot start dtc")
+    };
+    // Its warnings are about style, or about what the graph says better.
+    let first = run(&["-q"])?;
+    if first.status.success() {
+        return Ok((first.stdout, None));
+    }
+    // A tree with errors is what this program is asked about: dtc makes a blob of it if it is told to.
+    let forced = run(&["-f"])?;
+    read_anyway(&first, forced).with_context(|| {
+        format!(
+            "{} does not begin as a device tree blob does (d0 0d fe ed), so it was read as a source, \
+             which dtc does not compile",
+            file.display()
+        )
+    })
+}
+
+/// What to make of a source that `dtc` refused at `first`, and then was `forced` to compile.
+fn read_anyway(first: &Output, forced: Output) -> Result<(Vec<u8>, Option<String>)> {
+    let said = |output: &Output| String::from_utf8_lossy(&output.stderr).trim_end().to_string();
     ensure!(
-        output.status.success(),
-        "{} does not begin as a device tree blob does (d0 0d fe ed), so it was read as a source, which dtc does not compile:\n{}",
-        file.display(),
-        String::from_utf8_lossy(&output.stderr)
+        forced.status.success() && is_blob(&forced.stdout),
+        "{}",
+        said(&forced)
     );
-    Ok(output.stdout)
+    // Its last line would say that it gave up, and what to type.
+    let errors = said(first);
+    let found = errors.lines().filter(|line| !line.contains("use -f to force"));
+    Ok((forced.stdout, Some(found.collect::<Vec<_>>().join("\n"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
+    use super::*;
+
+    fn output(code: i32, stdout: &[u8], stderr: &str) -> Output {
+        Output {
+            // The exit code stands in the second byte of a wait status.
+            status: ExitStatus::from_raw(code << 8),
+            stdout: stdout.to_vec(),
+            stderr: stderr.into(),
+        }
+    }
+
+    #[test]
+    fn a_source_with_errors_is_read_anyway_if_there_is_a_blob() {
+        let blob = [0xd0, 0x0d, 0xfe, 0xed, 1];
+        let first = output(
+            2,
+            &[],
+            "ERROR: twice\nERROR: Input tree has errors, aborting (use -f to force output)\n",
+        );
+        let read = |forced| read_anyway(&first, forced);
+        let (bytes, errors) = read(output(0, &blob, "Warning: style\nERROR: twice\n")).unwrap();
+        assert_eq!(
+            (bytes.as_slice(), errors.as_deref()),
+            (&blob[..], Some("ERROR: twice"))
+        );
+        // All that dtc says is shown when it makes nothing of the source.
+        for forced in [
+            output(1, &[], "line 3: syntax error\n"),
+            output(0, &[], "line 3: syntax error\n"),
+        ] {
+            assert_eq!(read(forced).unwrap_err().to_string(), "line 3: syntax error");
+        }
+    }
+
+    #[test]
+    fn what_dtc_makes_of_a_fixture_with_an_error_is_read() {
+        // The build needs no dtc; where it is, it has to do as it is taken to do.
+        if DTC.find().is_none() {
+            return;
+        }
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/dts/topology");
+        let read = |name: &str| read_tree(&folder.join(name)).unwrap();
+        let source = read("iommus-duplicate-phandle.dts");
+        assert!(source.errors.unwrap().contains("duplicated phandle 0x9"));
+        assert!(source.tree.find("/twin").is_some());
+        assert_eq!(read("iommus-empty.dts").errors, None);
+        assert!(read_tree(&folder.join("../README.md")).is_err());
+    }
 }
