@@ -58,7 +58,7 @@ xflags::xflags! {
         cmd topology {
             /// A device tree blob, or a source (then `dtc` compiles it).
             required file: PathBuf
-            /// Print the graph as JSON instead.
+            /// Print the graph as JSON instead; xtask/src/topology/json.md says what is in it.
             optional --json
             /// Draw the graph into this file.
             optional --svg output: PathBuf

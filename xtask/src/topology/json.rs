@@ -1,11 +1,17 @@
 //! The graph as JSON, for programs.
+//!
+#![doc = include_str!("json.md")]
 
 use anyhow::Result;
 use serde::Serialize;
-use topology::{Binding, Coverage, Graph, MsiRoute, RegionKind, Stream};
+use topology::{Binding, Coverage, Graph, Line, MsiRoute, RegionKind, SmmuInterrupt, Stream};
+
+/// It rises when a field goes, changes its name or means something else.
+const VERSION: u32 = 1;
 
 #[derive(Serialize)]
 struct Document<'g> {
+    version: u32,
     smmus: Vec<Smmu<'g>>,
     masters: Vec<Master<'g>>,
     buses: Vec<Bus<'g>>,
@@ -46,7 +52,8 @@ struct Range {
 
 #[derive(Serialize)]
 struct Interrupt {
-    line: String,
+    line: &'static str,
+    index: Option<usize>,
     intid: u32,
 }
 
@@ -144,6 +151,7 @@ struct Diagnostic<'g> {
 pub(crate) fn write(graph: &Graph) -> Result<String> {
     let names = Names(graph);
     let document = Document {
+        version: VERSION,
         smmus: names.smmus(),
         masters: graph
             .masters()
@@ -180,6 +188,24 @@ fn diagnostic(diagnostic: &topology::Diagnostic) -> Diagnostic<'_> {
     }
 }
 
+fn interrupt(found: &SmmuInterrupt) -> Interrupt {
+    // The names are those of the bindings where they have names.
+    let (line, index) = match found.line {
+        Line::EventQueue => ("eventq", None),
+        Line::GlobalError => ("gerror", None),
+        Line::PageRequests => ("priq", None),
+        Line::CommandSync => ("cmdq-sync", None),
+        Line::Combined => ("combined", None),
+        Line::Global(position) => ("global", Some(position)),
+        Line::Context(bank) => ("context", Some(bank)),
+    };
+    Interrupt {
+        line,
+        index,
+        intid: found.interrupt.intid,
+    }
+}
+
 /// Writes paths where the graph has positions.
 struct Names<'g>(&'g Graph);
 
@@ -205,14 +231,7 @@ impl<'g> Names<'g> {
                 })
                 .collect(),
             coherent_walks: smmu.coherent,
-            interrupts: smmu
-                .interrupts
-                .iter()
-                .map(|found| Interrupt {
-                    line: format!("{:?}", found.line),
-                    intid: found.interrupt.intid,
-                })
-                .collect(),
+            interrupts: smmu.interrupts.iter().map(interrupt).collect(),
             messages: self.messages(&smmu.messages),
             stream_match_mask: smmu.match_mask,
             highest_stream: smmu.max_stream,

@@ -5,10 +5,11 @@ mod blob;
 #[path = "../../../tests/dts/source.rs"]
 mod source;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
-use topology::Graph;
+use topology::{Graph, PciFunction};
 
 use super::device::find;
 use super::{json, parse, svg};
@@ -75,6 +76,121 @@ fn every_form_holds_every_device_and_every_defect() {
         );
         assert!(picture.ends_with("</svg>\n"));
     }
+}
+
+/// The types of every field in a document, by the field's name as the description writes it.
+fn types(value: &Value, name: &str, found: &mut BTreeMap<String, BTreeSet<&'static str>>) {
+    let word = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "list",
+        Value::Object(_) => "object",
+    };
+    found.entry(name.to_string()).or_default().insert(word);
+    match value {
+        Value::Array(elements) => {
+            for element in elements {
+                types(element, &format!("{name}[]"), found);
+            }
+        }
+        Value::Object(fields) => {
+            for (field, value) in fields {
+                let dot = if name.is_empty() { "" } else { "." };
+                types(value, &format!("{name}{dot}{field}"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn the_description_of_the_json_names_every_field_and_no_other() {
+    let mut written = BTreeMap::new();
+    let mut write = |tree: &devicetree::Tree, functions: &[PciFunction]| {
+        let document = json::write(&Graph::build(tree, functions)).unwrap();
+        types(&serde_json::from_str(&document).unwrap(), "", &mut written);
+    };
+    for name in fixtures() {
+        write(&tree(&name), &[]);
+    }
+    // Functions, and where they are peers, are in no tree.
+    let tree = tree("iommu-map-windows");
+    let functions = ["0000:01:00.0", "0000:02:00.0"].map(|name| PciFunction {
+        peers_at: Some(8),
+        ..find(&tree, name).unwrap().function().unwrap()
+    });
+    write(&tree, &functions);
+    // An SMMU whose messages go to a controller that tells no devices apart.
+    let text = "/ { #address-cells = <1>; #size-cells = <1>;
+        v2m: v2m { compatible = \"arm,gic-v2m-frame\"; msi-controller; };
+        smmu@0 { compatible = \"arm,smmu-v3\"; reg = <0 0x20000>; msi-parent = <&v2m>; }; };";
+    write(&parse(&source::compile(text).unwrap()).unwrap(), &[]);
+
+    let mut described = BTreeMap::new();
+    for line in include_str!("json.md").lines() {
+        let [_, field, kind, _, _] = line.split('|').map(str::trim).collect::<Vec<_>>()[..] else {
+            continue;
+        };
+        let Some(field) = field.strip_prefix('`').and_then(|field| field.strip_suffix('`')) else {
+            continue;
+        };
+        if let Some(elements) = kind.strip_prefix("list of ") {
+            described.insert(format!("{field}[]"), BTreeSet::from([elements]));
+            described.insert(field.to_string(), BTreeSet::from(["list"]));
+        } else {
+            described.insert(field.to_string(), kind.split(" or ").collect());
+        }
+    }
+    // The document itself, and the elements of lists that have fields, have no line of their own.
+    written.retain(|name, kinds| !(name.is_empty() || name.ends_with("[]") && kinds.contains("object")));
+    assert_eq!(written, described);
+}
+
+#[test]
+fn interrupts_have_the_names_of_the_bindings() {
+    let lines = |body: &str| -> Vec<String> {
+        let text = format!(
+            "/ {{ #address-cells = <1>; #size-cells = <1>; interrupt-parent = <&gic>;
+             gic: gic {{ compatible = \"arm,gic-v3\"; interrupt-controller; #interrupt-cells = <3>; }};
+             smmu@0 {{ reg = <0 0x20000>; {body} }}; }};"
+        );
+        let tree = parse(&source::compile(&text).unwrap()).unwrap();
+        let document = json::write(&Graph::build(&tree, &[])).unwrap();
+        let document: Value = serde_json::from_str(&document).unwrap();
+        let interrupts = document["smmus"][0]["interrupts"].as_array().unwrap();
+        interrupts
+            .iter()
+            .map(|found| {
+                format!(
+                    "{} {} {}",
+                    found["line"].as_str().unwrap(),
+                    found["index"],
+                    found["intid"]
+                )
+            })
+            .collect()
+    };
+    assert_eq!(
+        lines(
+            "compatible = \"arm,smmu-v3\"; interrupts = <0 1 1>, <0 2 1>, <0 3 1>, <0 4 1>, <0 5 1>;
+             interrupt-names = \"combined\", \"eventq\", \"gerror\", \"priq\", \"cmdq-sync\";"
+        ),
+        [
+            "combined null 33",
+            "eventq null 34",
+            "gerror null 35",
+            "priq null 36",
+            "cmdq-sync null 37"
+        ]
+    );
+    assert_eq!(
+        lines(
+            "compatible = \"arm,smmu-v2\"; #global-interrupts = <1>; interrupts = <0 1 4>, <0 2 4>, <0 3 4>;"
+        ),
+        ["global 0 33", "context 0 34", "context 1 35"]
+    );
 }
 
 #[test]
