@@ -9,6 +9,10 @@ use topology::{Coverage, Graph, Master, MsiIndex, Severity, Smmu, SmmuIndex, Str
 use sheet::{Sheet, shortened, wrapped};
 
 const ROW: usize = 18;
+/// Lines of text in an SMMU's box: how far the first is below the top, how far apart they are, and what is left below.
+const FIRST_FACT: usize = 38;
+const FACT: usize = 16;
+const BELOW: usize = 12;
 /// Where the columns begin.
 const GROUP_X: usize = 24;
 const DEVICE_X: usize = 62;
@@ -117,7 +121,9 @@ impl Picture<'_> {
         let facts = self.facts(index, smmu);
         let lines = |row: &Row| row.streams.len().div_ceil(STREAMS_PER_LINE).max(1);
         let rows_height = rows.iter().map(|row| lines(row) * ROW).sum::<usize>();
-        let height = rows_height.max(facts.len() * 16 + 34) + 14;
+        // As high as its rows and as its text, and no higher: many SMMUs have no rows.
+        let text_height = FIRST_FACT + facts.len().saturating_sub(1) * FACT;
+        let height = (rows_height + 2).max(text_height) + BELOW;
         let sheet = &mut self.sheet;
         sheet.down(16);
         let colour = if smmu.disabled_by.is_some() {
@@ -132,10 +138,15 @@ impl Picture<'_> {
         sheet.at(18).text(SMMU_X + 12, 13, "bold", colour, &path);
         for (line, fact) in facts.iter().enumerate() {
             sheet
-                .at(38 + line * 16)
+                .at(FIRST_FACT + line * FACT)
                 .text(SMMU_X + 12, 12, "normal", INK, fact);
         }
         let mut y = 20;
+        if rows.is_empty() {
+            sheet
+                .at(y)
+                .text(DEVICE_X, 12, "normal", GREY, "no masters that are understood");
+        }
         for row in rows {
             self.row(y, &row);
             y += lines(&row) * ROW;
@@ -250,7 +261,9 @@ impl Picture<'_> {
         if smmu.match_mask != 0 {
             facts.push(format!("stream-match-mask {:#x}", smmu.match_mask));
         }
-        if let (Some(limit), Some(demand)) = (smmu.kind.match_registers, self.graph.demands().get(index.0)) {
+        if let (Some(limit), Some(demand)) = (smmu.kind.match_registers, self.graph.demands().get(index.0))
+            && demand.all > 0
+        {
             facts.push(format!(
                 "matches: {} enabled, {} all, of {limit} at most",
                 demand.enabled, demand.all

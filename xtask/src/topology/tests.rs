@@ -78,6 +78,42 @@ fn every_form_holds_every_device_and_every_defect() {
     }
 }
 
+/// An attribute of an element of a picture.
+fn number(element: &str, attribute: &str) -> usize {
+    let (_, rest) = element.split_once(&format!(" {attribute}=\"")).unwrap();
+    rest.split_once('"').unwrap().0.parse().unwrap()
+}
+
+#[test]
+fn boxes_hold_their_text_and_nothing_without_masters_is_higher() {
+    for name in fixtures() {
+        let graph = Graph::build(&tree(&name), &[]);
+        let picture = svg::draw(&graph, &name);
+        // The first frame is the background.
+        let boxes: Vec<&str> = picture.lines().filter(|line| line.contains("<rect x=")).collect();
+        assert_eq!(boxes.len(), graph.smmus().len(), "{name}");
+        let mut above = 0;
+        for (place, smmu) in boxes.iter().zip(graph.smmus()) {
+            let (left, top) = (number(place, "x"), number(place, "y"));
+            let bottom = top + number(place, "height");
+            assert!(top > above, "{name}: {} overlaps the one above", smmu.path);
+            above = bottom;
+            let texts = picture.lines().filter(|line| line.starts_with("<text"));
+            let beside = texts.filter(|line| (top..=bottom).contains(&number(line, "y")));
+            let (inside, rows): (Vec<_>, Vec<_>) = beside.partition(|line| number(line, "x") > left);
+            let last = |lines: &[&str]| lines.iter().map(|line| number(line, "y")).max().unwrap();
+            assert!(inside.len() >= 3, "{name}: {inside:?}");
+            // Below the base line of the last text there is room for its descenders, and no more.
+            let room = bottom - last(&inside).max(last(&rows));
+            assert!(
+                (8..=14).contains(&room),
+                "{name}: {room} below the text of {}",
+                smmu.path
+            );
+        }
+    }
+}
+
 /// The types of every field in a document, by the field's name as the description writes it.
 fn types(value: &Value, name: &str, found: &mut BTreeMap<String, BTreeSet<&'static str>>) {
     let word = match value {
