@@ -10,9 +10,9 @@ use crate::property::{Cells, Property};
 
 /// How many maps an interrupt goes through before they are called a loop.
 const MAX_HOPS: usize = 16;
-/// How many entries are read from maps or looked up in them, for all interrupts that are asked for together. It bounds
-/// the time and the memory that a tree can cost: a blob of 2 MiB has room for a quarter of a million entries. Real trees
-/// have some hundreds.
+/// How many entries are read from maps or looked up in them, for all interrupts that are asked for together. It
+/// bounds the time and the memory that a tree can cost: a blob of 2 MiB has room for a quarter of a million entries.
+/// Real trees have some hundreds.
 const MAX_ENTRIES: usize = 1 << 15;
 
 /// The `interrupt-map`s of a tree that were read so far. Each is read once, however many interrupts go through it:
@@ -41,21 +41,26 @@ impl Count {
 /// An `interrupt-map`, ready to be searched.
 #[derive(Debug)]
 struct Map<'t> {
+    property: Property<'t>,
     /// How many cells of unit address and specifier select an entry.
     key_cells: usize,
     mask: Vec<u32>,
-    /// The entries by their masked key. Of equal ones, the first counts.
-    entries: BTreeMap<Vec<u32>, Entry<'t>>,
+    /// The cells at which entries begin, by their masked keys. Of equal ones, the first counts. No more is kept:
+    /// a hypervisor's heap is small.
+    entries: BTreeMap<Vec<u32>, usize>,
     /// What stopped the reading, for interrupts that no entry before it takes.
     defect: Option<ReadError>,
 }
 
-/// The right-hand side of an entry.
+/// An entry.
 #[derive(Debug, Clone, Copy)]
 struct Entry<'t> {
+    key: Cells<'t>,
     parent: Node<'t>,
     unit: Cells<'t>,
     specifier: Cells<'t>,
+    /// The cell behind it.
+    end: usize,
 }
 
 impl<'t> InterruptMaps<'t> {
@@ -109,46 +114,54 @@ impl<'t> Map<'t> {
             .take(key_cells)
             .collect();
         let mut map = Map {
+            property: *property,
             key_cells,
             mask,
             entries: BTreeMap::new(),
             defect: None,
         };
-        map.defect = map.read_entries(property, entries).err();
+        map.defect = map.read_entries(entries).err();
         Ok(map)
     }
 
-    fn read_entries(&mut self, property: &Property<'t>, entries: &mut Count) -> Result<(), ReadError> {
-        let cells = property.cells()?;
+    fn read_entries(&mut self, entries: &mut Count) -> Result<(), ReadError> {
+        let cells = self.property.cells()?;
         let mut at = 0;
         let mut count = 0;
         while at < cells.len() {
             count += 1;
-            bounded(property, count)?;
-            entries.add(property)?;
-            let entry = self.key_cells + 1;
-            let short = || {
-                property.error(Problem::PartialEntry {
-                    cells: cells.len() - at,
-                    entry,
-                })
-            };
-            let key = cells.part(at, self.key_cells).ok_or_else(short)?;
-            let parent = target(property, cells.get(at + self.key_cells).ok_or_else(short)?)?;
-            let (unit_cells, specifier_cells) = (unit_cells(&parent)?, interrupt_cells(&parent)?);
-            let unit = cells.part(at + entry, unit_cells).ok_or_else(short)?;
-            let specifier = cells
-                .part(at + entry + unit_cells, specifier_cells)
-                .ok_or_else(short)?;
-            let key = self.masked(key.iter());
-            self.entries.entry(key).or_insert(Entry {
-                parent,
-                unit,
-                specifier,
-            });
-            at += entry + unit_cells + specifier_cells;
+            bounded(&self.property, count)?;
+            entries.add(&self.property)?;
+            let entry = self.entry(at)?;
+            let key = self.masked(entry.key.iter());
+            self.entries.entry(key).or_insert(at);
+            at = entry.end;
         }
         Ok(())
+    }
+
+    /// The entry that begins at a cell.
+    fn entry(&self, at: usize) -> Result<Entry<'t>, ReadError> {
+        let property = &self.property;
+        let cells = property.cells()?;
+        let entry = self.key_cells + 1;
+        let short = || {
+            property.error(Problem::PartialEntry {
+                cells: cells.len() - at,
+                entry,
+            })
+        };
+        let key = cells.part(at, self.key_cells).ok_or_else(short)?;
+        let parent = target(property, cells.get(at + self.key_cells).ok_or_else(short)?)?;
+        let (unit_cells, specifier_cells) = (unit_cells(&parent)?, interrupt_cells(&parent)?);
+        let specifier_at = at + entry + unit_cells;
+        Ok(Entry {
+            key,
+            parent,
+            unit: cells.part(at + entry, unit_cells).ok_or_else(short)?,
+            specifier: cells.part(specifier_at, specifier_cells).ok_or_else(short)?,
+            end: specifier_at + specifier_cells,
+        })
     }
 
     fn masked(&self, key: impl Iterator<Item = u32>) -> Vec<u32> {
@@ -161,7 +174,7 @@ impl<'t> Map<'t> {
             return Ok(None);
         }
         match (self.entries.get(&self.masked(key.into_iter())), &self.defect) {
-            (Some(entry), _) => Ok(Some(*entry)),
+            (Some(at), _) => self.entry(*at).map(Some),
             (None, Some(defect)) => Err(defect.clone()),
             (None, None) => Ok(None),
         }
