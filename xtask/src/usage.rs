@@ -1,5 +1,7 @@
 //! What is said of a command line that is wrong: one line, with what may have been meant.
 
+use strsim::levenshtein;
+
 use crate::flags;
 
 /// The line. `error` is the parser's.
@@ -45,32 +47,12 @@ fn suggestion(name: &str, known: &[&str]) -> String {
     let most = (name.chars().count() / 3).clamp(1, 3);
     let likeness = |known: &&&str| {
         let begins = name.len() > 3 && known.starts_with(name);
-        if begins { 0 } else { distance(name, known) }
+        if begins { 0 } else { levenshtein(name, known) }
     };
     match known.iter().min_by_key(likeness) {
         Some(nearest) if likeness(&nearest) <= most => format!(", did you mean {nearest}?"),
         _ => String::new(),
     }
-}
-
-/// How many letters have to be added, left out or replaced to make one text of the other (Levenshtein).
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    // How far what was read of `one` is from each beginning of `other`.
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for letter in one.chars() {
-        let mut left = row.first().map_or(0, |first| first + 1);
-        let mut next = vec![left];
-        for (pair, candidate) in row.windows(2).zip(&other) {
-            let &[diagonal, above] = pair else { continue };
-            left = (diagonal + usize::from(letter != *candidate))
-                .min(above + 1)
-                .min(left + 1);
-            next.push(left);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -136,13 +118,5 @@ mod tests {
                 format!("{expected}; `cargo xtask --help` lists what there is")
             );
         }
-    }
-
-    #[test]
-    fn letters_are_counted() {
-        assert_eq!(distance("", ""), 0);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("abc", ""), 3);
-        assert_eq!(distance("kitten", "sitting"), 3);
     }
 }
