@@ -50,7 +50,7 @@ fn suggestion(name: &str, known: &[&str]) -> String {
         if begins { 0 } else { levenshtein(name, known) }
     };
     match known.iter().min_by_key(likeness) {
-        Some(nearest) if likeness(&nearest) <= most => format!(", did you mean {nearest}?"),
+        Some(nearest) if likeness(&nearest) <= most => format!(" (did you mean {nearest}?)"),
         _ => String::new(),
     }
 }
@@ -73,11 +73,11 @@ mod tests {
         for (line, expected) in [
             (
                 "topology x --jsno",
-                "there is no flag --jsno, did you mean --json?",
+                "there is no flag --jsno (did you mean --json?)",
             ),
             (
                 "topology x --match 4",
-                "there is no flag --match, did you mean --match-registers?",
+                "there is no flag --match (did you mean --match-registers?)",
             ),
             ("topology x --verbosity", "there is no flag --verbosity"),
             ("topology x -j", "there is no flag -j"),
@@ -87,7 +87,7 @@ mod tests {
             ),
             (
                 "topology x --svgs=y",
-                "there is no flag --svgs=y, did you mean --svg?",
+                "there is no flag --svgs=y (did you mean --svg?)",
             ),
             ("topology x y", "y is one argument too many"),
             ("topology", "file is missing"),
@@ -107,7 +107,7 @@ mod tests {
         for (line, expected) in [
             (
                 "topologie x",
-                "there is no subcommand topologie, did you mean topology?",
+                "there is no subcommand topologie (did you mean topology?)",
             ),
             ("fly", "there is no subcommand fly"),
             ("", "subcommand is required"),
