@@ -83,10 +83,8 @@ impl Unit {
         let registers = mmu::map_device(frame.address(), frame.size()).map_err(|error| error.to_string())?;
         let report = gate(&registers)?;
         self.registers = Some(registers);
-        if let Some(other) = &smmu.overlaps {
-            return Err(format!(
-                "its registers overlap those of {other}; it is shut and stays shut"
-            ));
+        if let Some(why) = &smmu.unusable {
+            return Err(format!("{why}; it is shut and stays shut"));
         }
         if !(report.features.stage2 && report.features.aarch64_tables && report.features.little_endian) {
             return Err(
@@ -94,6 +92,12 @@ impl Unit {
             );
         }
         Ok(report)
+    }
+
+    /// Why it is not shut, if it is not.
+    pub fn not_shut(&self) -> Option<&str> {
+        let why = self.gate.as_ref().err()?;
+        self.registers.is_none().then_some(why)
     }
 
     /// Shuts the SMMU again, after its driver failed. Whatever the driver left there, nothing gets through after it.

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use devicetree::{Node, NodeId};
+use devicetree::NodeId;
 
 use crate::bindings::{iommu_map, msi};
 use crate::claims::Builder;
@@ -115,7 +115,7 @@ pub(crate) fn read(builder: &mut Builder<'_>) -> Vec<Bus> {
     let mut buses = Vec::new();
     for node in tree.nodes() {
         let is_pci = builder.is_pci_host(node);
-        if !node.has("iommu-map") && (!is_pci || is_bridge_below(builder, node)) {
+        if !node.has("iommu-map") && (!is_pci || builder.is_bridge_below(node)) {
             continue;
         }
         let highest = if is_pci { iommu_map::HIGHEST_PCI } else { u32::MAX };
@@ -134,13 +134,6 @@ pub(crate) fn read(builder: &mut Builder<'_>) -> Vec<Bus> {
         });
     }
     buses
-}
-
-/// Whether a node is a bridge on a PCI bus: its `device_type` is that of a host bridge. Behind a bridge no functions were
-/// found, whatever is above it: they are said to be behind the host bridge.
-fn is_bridge_below(builder: &Builder<'_>, node: Node<'_>) -> bool {
-    builder.functions_behind(node.id()).is_empty()
-        && node.parent().is_some_and(|parent| builder.is_pci_host(parent))
 }
 
 /// The smallest number from `from` on that is `id` in all bits but those of `mask`.

@@ -8,7 +8,7 @@ use devicetree::{Node, NodeId, Property, Tree};
 
 use crate::diagnostic::{Defect, Diagnostic, Diagnostics, Effect};
 use crate::groups::MAX_MASKED;
-use crate::limits::Room;
+use crate::limits::{MOST_LEGACY_SMMUS, Room};
 pub(crate) use crate::master::Binding;
 use crate::master::{Coverage, Identity, PciFunction, Refusal, Source, Stream};
 use crate::messages::{MsiController, MsiIndex};
@@ -62,6 +62,8 @@ pub(crate) struct Builder<'a> {
     msi_by_node: BTreeMap<NodeId, MsiIndex>,
     /// The SMMUs whose `mmu-masters` lists a host bridge.
     pub(crate) legacy_hosts: BTreeMap<NodeId, BTreeSet<SmmuIndex>>,
+    /// How often lists refuse a node.
+    listings: BTreeMap<NodeId, usize>,
     /// Host bridges that more SMMUs list than are kept.
     pub(crate) overlisted_hosts: BTreeSet<NodeId>,
     pub(crate) claims: BTreeMap<Subject, Vec<Claim>>,
@@ -98,6 +100,7 @@ impl<'a> Builder<'a> {
             smmu_by_node,
             msi_by_node: BTreeMap::new(),
             legacy_hosts: BTreeMap::new(),
+            listings: BTreeMap::new(),
             overlisted_hosts: BTreeSet::new(),
             claims: BTreeMap::new(),
             diagnostics,
@@ -110,6 +113,14 @@ impl<'a> Builder<'a> {
     pub(crate) fn is_pci_host(&self, node: Node<'_>) -> bool {
         let says = |device_type: Property<'_>| device_type.bytes() == b"pci\0";
         self.behind.contains_key(&node.id()) || node.property("device_type").is_some_and(says)
+    }
+
+    /// Whether a node is a bridge on a PCI bus: its `device_type` is that of a host bridge. Behind a bridge no functions were
+    /// found, whatever is above it: they are said to be behind the host bridge.
+    pub(crate) fn is_bridge_below(&self, node: Node<'_>) -> bool {
+        self.is_pci_host(node)
+            && self.functions_behind(node.id()).is_empty()
+            && node.parent().is_some_and(|parent| self.is_pci_host(parent))
     }
 
     /// The functions behind a host bridge, by their positions in the list that was given.
@@ -154,10 +165,18 @@ impl<'a> Builder<'a> {
             self.msi_controllers.push(MsiController {
                 node: node.id(),
                 path: node.path(),
-                compatible: node.compatibles().map(ToString::to_string).collect(),
+                compatible: crate::smmu::compatible(node),
             });
         }
         Ok((index, cells as usize))
+    }
+
+    /// Counts one more refusal by a list that names a node. Whether it may be recorded for all that it is about: what a tree
+    /// can make of many lists and many functions must not take the heap, and more refusals refuse no more.
+    pub(crate) fn admits(&mut self, node: NodeId) -> bool {
+        let count = self.listings.entry(node).or_default();
+        *count += 1;
+        *count <= MOST_LEGACY_SMMUS
     }
 
     /// Records what a binding says of a master.
@@ -173,11 +192,8 @@ impl<'a> Builder<'a> {
         index: SmmuIndex,
         ranges: impl IntoIterator<Item = (u32, u32, u32)>,
     ) {
-        let Some(smmu) = self.smmus.get(index.0) else {
-            return;
-        };
         for range in ranges {
-            self.emissions.add(by, (index, smmu), range);
+            self.emissions.add(by, index, range);
         }
     }
 
@@ -220,6 +236,9 @@ impl<'a> Builder<'a> {
             .find(|claim| claim.tentative.is_some() && counts(claim));
         if let Some(refusal) = doubted.and_then(|claim| claim.refusal.as_ref()) {
             self.report(refusal.because.clone());
+        }
+        for claim in claims.iter().filter(|claim| !counts(claim)) {
+            self.suspect_dropped(subject, claim, &claims);
         }
         let sources: Vec<Source> = claims
             .into_iter()
@@ -268,6 +287,19 @@ impl<'a> Builder<'a> {
             None => Coverage::Covered,
         };
         (streams, coverage, sources)
+    }
+
+    /// Suspects what a claim says that does not count, as far as no other claim says it.
+    fn suspect_dropped(&mut self, subject: Subject, dropped: &Claim, claims: &[Claim]) {
+        let firm: BTreeSet<&Stream> = claims
+            .iter()
+            .filter(|claim| claim.tentative.is_none())
+            .flat_map(|claim| &claim.streams)
+            .collect();
+        for stream in dropped.streams.iter().filter(|stream| !firm.contains(stream)) {
+            let range = (stream.id, 0, stream.mask);
+            self.suspect(Suspect::Master(subject), stream.smmu, [range]);
+        }
     }
 
     /// What the bindings say, if both describe a master, and not as the owner of the same stream IDs.

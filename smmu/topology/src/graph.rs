@@ -9,11 +9,12 @@ use devicetree::{NodeId, Tree};
 use crate::bindings::{iommu_addresses, iommu_map, iommus, mmu_masters, msi};
 use crate::bus::{self, Bus};
 use crate::claims::{Builder, Subject, at_master, function_identity};
-use crate::diagnostic::{Defect, Diagnostic, Diagnostics, Effect};
+use crate::diagnostic::{Defect, Diagnostic, Diagnostics, Effect, Severity};
 use crate::groups::{self, Group, Meeting};
 use crate::limits::{self, Room};
 use crate::master::{Coverage, Identity, Master, MasterIndex, PciFunction, Refusal, Stream};
 use crate::messages::MsiController;
+use crate::shared::{Emissions, Suspect};
 use crate::smmu::{Smmu, SmmuIndex};
 
 /// Which device emits which stream on which SMMU.
@@ -34,6 +35,8 @@ pub struct Graph {
     by_address: BTreeMap<(u16, u16), MasterIndex>,
     /// What is said of devices that are not described: that they are uncovered, unless the tree could not be read.
     not_described: Coverage,
+    /// What may be emitted by somebody who is not known well enough to have it.
+    emissions: Emissions,
 }
 
 /// What the graph says of a device that may or may not be described in it.
@@ -62,15 +65,29 @@ impl Graph {
     ///
     /// `functions` are all PCI functions that the walk over the configuration spaces found.
     pub fn build(tree: &Tree, functions: &[PciFunction]) -> Graph {
-        Graph::build_within(tree, functions, Room::CORE)
+        Graph::build_gated(tree, functions, &[])
+    }
+
+    /// As [`build`](Self::build), for who has tried to shut the SMMUs: why each of [`find_smmus`](crate::find_smmus) is not
+    /// shut, if it is not. Nobody may then say of its streams that they are blocked.
+    pub fn build_gated(tree: &Tree, functions: &[PciFunction], not_shut: &[Option<&str>]) -> Graph {
+        Graph::build_all(tree, functions, Room::CORE, not_shut)
     }
 
     /// As [`build`](Self::build), for who has more memory than a hypervisor, or less.
     pub fn build_within(tree: &Tree, functions: &[PciFunction], room: Room) -> Graph {
+        Graph::build_all(tree, functions, room, &[])
+    }
+
+    fn build_all(tree: &Tree, functions: &[PciFunction], room: Room, not_shut: &[Option<&str>]) -> Graph {
         if let Some(because) = limits::too_large(tree, functions, room) {
             return Graph::refuse_everything(tree, functions, room, because);
         }
         let mut builder = Builder::new(tree, functions, room);
+        for (smmu, why) in builder.smmus.iter_mut().zip(not_shut) {
+            let why = why.map(ToString::to_string);
+            smmu.unusable = smmu.unusable.take().or(why);
+        }
         mmu_masters::read(&mut builder);
         iommus::read(&mut builder);
         let buses = bus::read(&mut builder);
@@ -118,8 +135,11 @@ impl Graph {
         for bus in &buses {
             bus.suspect(&mut builder);
         }
-        let emissions = core::mem::take(&mut builder.emissions);
-        emissions.refuse(&mut builder, &mut graph.masters);
+        graph.emissions = core::mem::take(&mut builder.emissions);
+        let highest = |index: SmmuIndex| builder.smmus.get(index.0).map(|smmu| smmu.kind.highest());
+        for because in graph.emissions.refuse(tree, highest, &mut graph.masters) {
+            builder.report(because);
+        }
         graph.buses = buses;
         graph.smmus = core::mem::take(&mut builder.smmus);
         for smmu in &mut graph.smmus {
@@ -146,6 +166,7 @@ impl Graph {
             by_path: BTreeMap::new(),
             by_address: BTreeMap::new(),
             not_described: Coverage::Uncovered,
+            emissions: Emissions::default(),
         }
     }
 
@@ -226,9 +247,19 @@ impl Graph {
         &self.diagnostics.kept
     }
 
+    /// How many defects of a severity there are, with those that are only counted.
+    pub(crate) fn count_diagnostics(&self, severity: Severity) -> usize {
+        self.diagnostics.count(severity)
+    }
+
     /// How many further defects there are.
     pub fn omitted_diagnostics(&self) -> usize {
-        self.diagnostics.omitted
+        self.diagnostics.omitted()
+    }
+
+    /// What is known of whatever is no master here: it is uncovered, or refused with everything else.
+    pub fn not_described(&self) -> &Coverage {
+        &self.not_described
     }
 
     /// What is known of the node at `path`, which must be its full path. A node that no binding names is uncovered.
@@ -276,8 +307,22 @@ impl Graph {
             return;
         };
         let beyond = |stream: &Stream| stream.smmu == smmu && bits < 32 && stream.highest() >> bits != 0;
-        for master in &mut self.masters {
-            if !master.coverage.is_refused() && master.streams.iter().any(beyond) {
+        // Functions are the last ones, in the order in which they were given.
+        let nodes = self.by_node.len();
+        for (position, master) in self.masters.iter_mut().enumerate() {
+            let subject = match &master.identity {
+                Identity::Platform { node, .. } => Subject::Node(*node),
+                Identity::Pci { .. } => Subject::Function(position - nodes),
+            };
+            if !master.streams.iter().any(beyond) {
+                continue;
+            }
+            // What it emits arrives with the bits that the SMMU has, and may be another's then.
+            for stream in master.streams.iter().filter(|stream| stream.smmu == smmu) {
+                let range = (stream.id, 0, stream.mask);
+                self.emissions.add(Suspect::Master(subject), smmu, range);
+            }
+            if !master.coverage.is_refused() {
                 let defect = Defect::TooWide {
                     smmu: path.clone(),
                     bits,
@@ -289,6 +334,10 @@ impl Graph {
                     blocked: true,
                 });
             }
+        }
+        let here = |index| (index == smmu && bits < 32).then(|| (1 << bits) - 1);
+        for because in self.emissions.refuse(tree, here, &mut self.masters) {
+            self.diagnostics.push(because);
         }
         self.group(tree);
     }

@@ -16,7 +16,8 @@ pub struct Kind {
     pub name: &'static str,
     /// The `compatible` texts; one of them anywhere in the list makes a node this kind.
     pub compatible: &'static [&'static str],
-    /// How many bits a stream ID, and a mask, can have.
+    /// How many bits a stream ID, and a mask, can have in the binding. Hardware may have fewer: who can read its registers
+    /// tells the graph.
     pub stream_bits: u32,
     /// Whether a specifier can have a second cell, the mask, and the node a `stream-match-mask`.
     pub masks: bool,
@@ -42,7 +43,7 @@ impl Kind {
     }
 }
 
-/// All kinds. A node that matches several, by a list from specific to general, is the first of them here.
+/// All kinds.
 pub static KINDS: [Kind; 3] = [
     Kind {
         name: "SMMUv3",

@@ -30,6 +30,13 @@ impl Room {
 
 /// Interrupts of one SMMU that are read. An SMMUv2 has at most 128 context banks, and a few global ones.
 pub(crate) const MOST_INTERRUPTS: usize = 256;
+/// Register frames of one SMMU. Real ones have three at most.
+pub(crate) const MOST_FRAMES: usize = 16;
+/// What a frame takes in `reg`, at most: two cells for the address and two for the size.
+pub(crate) const BYTES_PER_FRAME: usize = 16;
+/// Texts of one `compatible` that are kept, and how long they may be. Real ones have three, of some 30 bytes.
+pub(crate) const MOST_COMPATIBLES: usize = 16;
+pub(crate) const LONGEST_COMPATIBLE: usize = 64;
 /// SMMUs that may list one host bridge in their `mmu-masters`.
 pub(crate) const MOST_LEGACY_SMMUS: usize = 8;
 

@@ -113,25 +113,39 @@ pub(crate) fn build<'t, T: Clone>(
             report(builder, nothing(Defect::EmptyTuple));
             continue;
         }
-        let last = tuple.base.saturating_add(tuple.length - 1).min(highest);
-        let held = free.take(tuple.base, last);
         let outside = tuple.base & !place.mask != 0;
+        // Readers give up at a tuple that no masked requester ID can be in: whatever comes to it is refused.
+        let (first, last) = if outside {
+            (0, highest)
+        } else {
+            let last = tuple.base.saturating_add(tuple.length - 1).min(highest);
+            (tuple.base, last)
+        };
+        let held = free.take(first, last);
         if held.is_empty() && !outside {
             report(builder, nothing(Defect::Shadowed));
             continue;
         }
-        let target = check(tuple, place)
-            .and_then(|()| resolve(builder, tuple, last.saturating_sub(tuple.base)))
-            .map_err(|bad| {
-                let blocked = bad.effect == Effect::Blocked;
-                let because = report(builder, bad);
-                Refusal { because, blocked }
-            });
+        let resolved = resolve(builder, tuple, last.saturating_sub(tuple.base));
+        let target = match (check(tuple, place), resolved) {
+            (Ok(()), resolved) => resolved,
+            (Err(bad), Err(other)) => Err(BadTuple {
+                effect: bad.effect.max(other.effect),
+                ..bad
+            }),
+            (Err(bad), Ok(_)) => Err(bad),
+        };
+        let target = target.map_err(|bad| {
+            let blocked = bad.effect == Effect::Blocked;
+            let because = report(builder, bad);
+            Refusal { because, blocked }
+        });
+        let may_go_there = target.is_err() && !outside;
         windows.extend(held.into_iter().map(|(first, last)| Window {
             first,
             last,
-            output: tuple.output.wrapping_add(first - tuple.base),
-            perhaps: target.is_err().then(|| perhaps(builder, tuple)).flatten(),
+            output: tuple.output.wrapping_add(first.wrapping_sub(tuple.base)),
+            perhaps: may_go_there.then(|| perhaps(builder, tuple)).flatten(),
             target: target.clone(),
         }));
     }

@@ -38,13 +38,10 @@ impl Graph {
         }
     }
 
-    /// How many of the kept diagnostics are errors, warnings and notes.
+    /// How many of the diagnostics are errors, warnings and notes, with those that are only counted.
     pub fn severities(&self) -> [(Severity, usize); 3] {
-        [Severity::Error, Severity::Warning, Severity::Note].map(|severity| {
-            let diagnostics = self.diagnostics().iter();
-            let same = diagnostics.filter(|diagnostic| diagnostic.severity() == severity);
-            (severity, same.count())
-        })
+        [Severity::Error, Severity::Warning, Severity::Note]
+            .map(|severity| (severity, self.count_diagnostics(severity)))
     }
 }
 
@@ -278,7 +275,7 @@ impl Report<'_> {
         write!(f, "errors: {errors}, warnings: {warnings}, notes: {notes}")?;
         match self.graph.omitted_diagnostics() {
             0 => writeln!(f)?,
-            more => writeln!(f, ", and {more} more defects that were only counted")?,
+            more => writeln!(f, "; {more} of them were only counted")?,
         }
         let mut all: Vec<_> = self
             .graph

@@ -6,14 +6,14 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use devicetree::NodeId;
+use devicetree::{NodeId, Tree};
 
 use crate::bus::next_match;
-use crate::claims::{Builder, Subject, at_master};
-use crate::diagnostic::{Defect, Effect};
+use crate::claims::{Subject, at_master};
+use crate::diagnostic::{Defect, Diagnostic, Effect};
 use crate::map::Free;
-use crate::master::{Coverage, Master, Refusal, Stream};
-use crate::smmu::{Smmu, SmmuIndex};
+use crate::master::{Coverage, Identity, Master, Refusal, Stream};
+use crate::smmu::SmmuIndex;
 
 /// How often streams and emissions are compared one by one in one tree. What is left then counts as shared.
 const MOST_COMPARED: usize = 1 << 22;
@@ -27,6 +27,8 @@ pub enum Emitter {
     Device(String),
     /// A device that the `mmu-masters` of the SMMU with this path means.
     InListOf(String),
+    /// Anybody whose streams are not known for certain: there are too many of them to be compared.
+    TooMany,
 }
 
 impl fmt::Display for Emitter {
@@ -35,6 +37,7 @@ impl fmt::Display for Emitter {
             Emitter::OnBus(path) => write!(f, "devices on {path}"),
             Emitter::Device(path) => write!(f, "{path}, whose streams are not known for certain"),
             Emitter::InListOf(path) => write!(f, "a device that mmu-masters of {path} does not make known"),
+            Emitter::TooMany => f.write_str("others, which are too many to be compared"),
         }
     }
 }
@@ -48,20 +51,32 @@ pub(crate) enum Suspect {
     Master(Subject),
     /// A device that the `mmu-masters` of an SMMU means.
     InListOf(NodeId),
+    /// Anybody: there are more of them than are compared.
+    TooMany,
 }
 
 impl Suspect {
-    fn name(self, builder: &Builder<'_>) -> Emitter {
+    fn name(self, tree: &Tree, masters: &[Master]) -> Emitter {
         match self {
-            Suspect::OnBus(bus) => Emitter::OnBus(builder.tree.path(bus)),
-            Suspect::Master(subject) => Emitter::Device(builder.identity(subject).to_string()),
-            Suspect::InListOf(smmu) => Emitter::InListOf(builder.tree.path(smmu)),
+            Suspect::OnBus(bus) => Emitter::OnBus(tree.path(bus)),
+            Suspect::Master(Subject::Node(node)) => Emitter::Device(tree.path(node)),
+            Suspect::Master(Subject::Function(index)) => {
+                let is_pci = |master: &&Master| matches!(master.identity, Identity::Pci { .. });
+                let function = masters.iter().filter(is_pci).nth(index);
+                Emitter::Device(
+                    function
+                        .map(|found| found.identity.to_string())
+                        .unwrap_or_default(),
+                )
+            }
+            Suspect::InListOf(smmu) => Emitter::InListOf(tree.path(smmu)),
+            Suspect::TooMany => Emitter::TooMany,
         }
     }
 }
 
 /// Stream IDs that follow each other, and who may emit them.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Emission {
     by: Suspect,
     smmu: SmmuIndex,
@@ -75,48 +90,61 @@ impl Emission {
         let mask = self.mask | stream.mask;
         self.smmu == stream.smmu && next_match(self.first, stream.id, mask).is_some_and(|id| id <= self.last)
     }
+
+    /// What an SMMU sees of it whose highest stream ID this is: no more bits than it has. One that counts over the end goes
+    /// on from 0.
+    fn seen(&self, highest: u32) -> [Option<Emission>; 2] {
+        let part = |first, last| {
+            Some(Emission {
+                first,
+                last,
+                mask: self.mask & highest,
+                ..*self
+            })
+        };
+        let (low, high) = (self.first & highest, self.last & highest);
+        if self.last.wrapping_sub(self.first) >= highest {
+            [part(0, highest), None]
+        } else if low <= high {
+            [part(low, high), None]
+        } else {
+            [part(0, high), part(low, highest)]
+        }
+    }
 }
 
 /// All that may be emitted by somebody who is not known well enough.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Emissions(Vec<Emission>);
 
 impl Emissions {
-    /// Adds `span + 1` stream IDs from `first` on to what somebody may emit. An SMMU sees no more bits of an ID than it has.
-    pub(crate) fn add(
-        &mut self,
-        by: Suspect,
-        (index, smmu): (SmmuIndex, &Smmu),
-        (first, span, mask): (u32, u32, u32),
-    ) {
-        let highest = smmu.kind.highest();
-        let (low, high) = (first & highest, first.wrapping_add(span) & highest);
-        let mut push = |first, last| {
-            self.0.push(Emission {
-                by,
-                smmu: index,
-                first,
-                last,
-                mask: mask & highest,
-            });
-        };
-        if span >= highest {
-            push(0, highest);
-        } else if low <= high {
-            push(low, high);
-        } else {
-            push(0, high);
-            push(low, highest);
-        }
+    /// Adds `span + 1` stream IDs from `first` on, in all bits in which the mask is clear, to what somebody may emit.
+    pub(crate) fn add(&mut self, by: Suspect, smmu: SmmuIndex, (first, span, mask): (u32, u32, u32)) {
+        self.0.push(Emission {
+            by,
+            smmu,
+            first,
+            last: first.wrapping_add(span),
+            mask,
+        });
     }
 
-    /// Refuses masters that have one of these streams.
-    pub(crate) fn refuse(self, builder: &mut Builder<'_>, masters: &mut [Master]) {
-        let mut index = Index::of(self.0);
+    /// Refuses masters that have one of these streams at an SMMU that has a highest stream ID here. Returns why, for each.
+    pub(crate) fn refuse(
+        &self,
+        tree: &Tree,
+        highest: impl Fn(SmmuIndex) -> Option<u32>,
+        masters: &mut [Master],
+    ) -> Vec<Diagnostic> {
+        let seen = |emission: &Emission| highest(emission.smmu).map(|highest| emission.seen(highest));
+        let mut index = Index::of(self.0.iter().filter_map(seen).flatten().flatten());
         let mut found = Vec::new();
         for (position, master) in masters.iter().enumerate() {
-            let streams = || master.streams.iter().copied();
-            let shared = streams().filter_map(|stream| Some((index.first_emitter(&stream)?, stream)));
+            let here = master
+                .streams
+                .iter()
+                .filter(|stream| highest(stream.smmu).is_some());
+            let shared = here.filter_map(|stream| Some((index.first_emitter(stream)?, *stream)));
             if !master.coverage.is_refused()
                 && let Some((by, stream)) = shared.min_by_key(|(by, _)| *by)
             {
@@ -124,21 +152,25 @@ impl Emissions {
             }
         }
         found.sort_unstable();
-        for (by, master, stream) in found {
-            let Some(master) = masters.get_mut(master) else {
+        let mut reasons = Vec::new();
+        for (by, position, stream) in found {
+            let emitter = by.name(tree, masters);
+            let Some(master) = masters.get_mut(position) else {
                 continue;
             };
             let defect = Defect::PerhapsShared {
                 master: master.identity.to_string(),
                 stream,
-                emitter: by.name(builder),
+                emitter,
             };
-            let because = at_master(builder.tree, &master.identity, defect, Effect::Blocked);
+            let because = at_master(tree, &master.identity, defect, Effect::Blocked);
+            reasons.push(because.clone());
             master.coverage = Coverage::Refused(Refusal {
-                because: builder.report(because),
+                because,
                 blocked: true,
             });
         }
+        reasons
     }
 }
 
@@ -146,36 +178,38 @@ impl Emissions {
 struct Index {
     /// By SMMU and first stream ID of an emission that compares all bits: the last one, and the first to emit them.
     exact: BTreeMap<(SmmuIndex, u32), (u32, Suspect)>,
-    /// All of them, in the order of the emitters.
-    all: Vec<Emission>,
+    /// All of them by SMMU, in the order of the suspects.
+    all: BTreeMap<SmmuIndex, Vec<Emission>>,
     /// Those that do not compare all bits.
-    masked: Vec<Emission>,
+    masked: BTreeMap<SmmuIndex, Vec<Emission>>,
     /// How many comparisons are left.
     comparable: usize,
 }
 
 impl Index {
-    fn of(mut all: Vec<Emission>) -> Index {
-        all.sort_by_key(|emission| emission.by);
-        let masked = all
-            .iter()
-            .copied()
-            .filter(|emission| emission.mask != 0)
-            .collect();
-        let mut exact = BTreeMap::new();
+    fn of(emissions: impl Iterator<Item = Emission>) -> Index {
+        let mut sorted: Vec<Emission> = emissions.collect();
+        sorted.sort_by_key(|emission| emission.by);
+        let mut index = Index {
+            exact: BTreeMap::new(),
+            all: BTreeMap::new(),
+            masked: BTreeMap::new(),
+            comparable: MOST_COMPARED,
+        };
         let mut free: BTreeMap<SmmuIndex, Free> = BTreeMap::new();
-        for emission in all.iter().filter(|emission| emission.mask == 0) {
+        for emission in sorted {
+            index.all.entry(emission.smmu).or_default().push(emission);
+            if emission.mask != 0 {
+                index.masked.entry(emission.smmu).or_default().push(emission);
+                continue;
+            }
             let free = free.entry(emission.smmu).or_insert_with(|| Free::up_to(u32::MAX));
             for (first, last) in free.take(emission.first, emission.last) {
-                exact.insert((emission.smmu, first), (last, emission.by));
+                let entry = (last, emission.by);
+                index.exact.insert((emission.smmu, first), entry);
             }
         }
-        Index {
-            exact,
-            all,
-            masked,
-            comparable: MOST_COMPARED,
-        }
+        index
     }
 
     /// The first who may emit a stream.
@@ -185,14 +219,15 @@ impl Index {
         } else {
             (None, &self.all)
         };
+        let others = others.get(&stream.smmu).map(Vec::as_slice).unwrap_or_default();
         self.comparable = self.comparable.saturating_sub(others.len());
-        let compared = others
-            .iter()
-            .find(|emission| self.comparable == 0 || emission.holds(stream));
-        exact
-            .into_iter()
-            .chain(compared.map(|emission| emission.by))
-            .min()
+        let compared = if self.comparable == 0 && !others.is_empty() {
+            Some(Suspect::TooMany)
+        } else {
+            let found = others.iter().find(|emission| emission.holds(stream));
+            found.map(|emission| emission.by)
+        };
+        exact.into_iter().chain(compared).min()
     }
 
     fn exact_emitter(&self, stream: &Stream) -> Option<Suspect> {
@@ -205,39 +240,25 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kinds::KINDS;
-    use devicetree::NodeId;
-    use std::string::String;
-
-    fn smmu(kind: usize) -> Smmu {
-        Smmu {
-            node: NodeId::ROOT,
-            path: String::new(),
-            compatible: Vec::new(),
-            kind: &KINDS[kind],
-            frames: Vec::new(),
-            overlaps: None,
-            coherent: false,
-            interrupts: Vec::new(),
-            messages: Vec::new(),
-            match_mask: 0,
-            disabled_by: None,
-            max_stream: None,
-        }
-    }
 
     const fn function(index: usize) -> Suspect {
         Suspect::Master(Subject::Function(index))
     }
 
+    fn emission(by: Suspect, first: u32, last: u32, mask: u32) -> Emission {
+        Emission {
+            by,
+            smmu: SmmuIndex(0),
+            first,
+            last,
+            mask,
+        }
+    }
+
     /// A suspect for each: first and last stream ID, and mask.
     fn index(emissions: &[(u32, u32, u32)]) -> Index {
-        let mut all = Emissions::default();
-        for (index, &(first, last, mask)) in emissions.iter().enumerate() {
-            let range = (first, last - first, mask);
-            all.add(function(index), (SmmuIndex(0), &smmu(0)), range);
-        }
-        Index::of(all.0)
+        let each = emissions.iter().enumerate();
+        Index::of(each.map(|(index, &(first, last, mask))| emission(function(index), first, last, mask)))
     }
 
     #[test]
@@ -251,10 +272,11 @@ mod tests {
             (40, 47, 0),
             (30, 41, 0),
         ]);
+        let all = index.all[&SmmuIndex(0)].clone();
         for id in 0..64 {
             for mask in [0, 1, 3, 0x12] {
                 let stream = Stream::new(SmmuIndex(0), id, mask);
-                let compared = index.all.iter().find(|emission| emission.holds(&stream));
+                let compared = all.iter().find(|emission| emission.holds(&stream));
                 let expected = compared.map(|emission| emission.by);
                 assert_eq!(index.first_emitter(&stream), expected, "{id} {mask}");
             }
@@ -269,21 +291,26 @@ mod tests {
         index.comparable = 2;
         let stream = Stream::new(SmmuIndex(0), 100, 0);
         assert_eq!(index.first_emitter(&stream), None);
-        assert_eq!(index.first_emitter(&stream), Some(function(0)));
+        assert_eq!(index.first_emitter(&stream), Some(Suspect::TooMany));
+        let elsewhere = Stream::new(SmmuIndex(1), 100, 0);
+        assert_eq!(index.first_emitter(&elsewhere), None);
     }
 
     #[test]
     fn an_smmu_sees_no_more_bits_than_it_has() {
-        let seen = |first, span, mask| {
-            let mut all = Emissions::default();
-            all.add(function(0), (SmmuIndex(0), &smmu(1)), (first, span, mask));
-            let parts = all.0.iter().map(|part| (part.first, part.last, part.mask));
-            parts.collect::<Vec<_>>()
+        let seen = |first: u32, span: u32, mask| {
+            let whole = emission(function(0), first, first.wrapping_add(span), mask);
+            let parts = whole.seen(0xffff).into_iter().flatten();
+            parts
+                .map(|part| (part.first, part.last, part.mask))
+                .collect::<Vec<_>>()
         };
         assert_eq!(seen(5, 2, 0), [(5, 7, 0)]);
         assert_eq!(seen(0x1_0005, 0, 0x7_0001), [(5, 5, 1)]);
         assert_eq!(seen(0xfffe, 3, 0), [(0, 1, 0), (0xfffe, 0xffff, 0)]);
         assert_eq!(seen(3, 0xffff, 0), [(0, 0xffff, 0)]);
         assert_eq!(seen(u32::MAX, 1, 0), [(0, 0, 0), (0xffff, 0xffff, 0)]);
+        let all = emission(function(0), 0, u32::MAX, 0);
+        assert_eq!(all.seen(u32::MAX), [Some(all), None]);
     }
 }

@@ -1,14 +1,17 @@
 //! SMMUs: every node of a known kind, with its frames and interrupts.
 
 use alloc::borrow::ToOwned;
-use alloc::string::String;
+use alloc::format;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use devicetree::{AddressRange, GicInterrupt, InterruptMaps, Node, NodeId, ReadError, Tree};
 
 use crate::diagnostic::{Defect, Diagnostic, Diagnostics, Effect};
 use crate::kinds::{InterruptStyle, KINDS, Kind};
-use crate::limits::{MOST_INTERRUPTS, Room};
+use crate::limits::{
+    BYTES_PER_FRAME, LONGEST_COMPATIBLE, MOST_COMPATIBLES, MOST_FRAMES, MOST_INTERRUPTS, Room,
+};
 use crate::messages::MsiRoute;
 
 /// The position of an SMMU in its graph.
@@ -56,8 +59,8 @@ pub struct Smmu {
     pub kind: &'static Kind,
     /// Its register frames. Several are instances that are programmed alike. Empty if they cannot be found.
     pub frames: Vec<AddressRange>,
-    /// Path of an SMMU that has some of the same registers, if one does: then neither can be driven.
-    pub overlaps: Option<String>,
+    /// Why it cannot be driven, though it is enabled and its registers were found, if that is so.
+    pub unusable: Option<String>,
     /// Whether its table walks snoop the CPU's caches. Says nothing about its masters.
     pub coherent: bool,
     /// Its interrupts; those that cannot be read are left out.
@@ -75,7 +78,7 @@ pub struct Smmu {
 impl Smmu {
     /// Whether it can be shut and driven, as far as the tree says.
     pub fn is_usable(&self) -> bool {
-        self.disabled_by.is_none() && !self.frames.is_empty() && self.overlaps.is_none()
+        self.disabled_by.is_none() && !self.frames.is_empty() && self.unusable.is_none()
     }
 
     /// The interrupt of a line.
@@ -100,9 +103,9 @@ impl Smmu {
                 by: by.clone(),
             });
         }
-        let why = match &self.overlaps {
-            _ if self.frames.is_empty() => "its registers cannot be found",
-            Some(_) => "some of its registers are described twice",
+        let why = match &self.unusable {
+            _ if self.frames.is_empty() => "its registers cannot be found".to_string(),
+            Some(why) => why.clone(),
             None => return None,
         };
         Some(Defect::Unusable {
@@ -112,9 +115,15 @@ impl Smmu {
     }
 }
 
-/// The kind of SMMU that a node is, if it is one.
+/// The kind of SMMU that a node is, if it is one: the most specific one that it names.
 pub(crate) fn kind_of(node: &Node<'_>) -> Option<&'static Kind> {
-    KINDS.iter().find(|kind| node.is_compatible(kind.compatible))
+    kinds_of(node).next()
+}
+
+/// The kinds that a node names, the most specific one first.
+fn kinds_of(node: &Node<'_>) -> impl Iterator<Item = &'static Kind> {
+    let kind_named = |text| KINDS.iter().find(|kind| kind.compatible.contains(&text));
+    node.compatibles().filter_map(kind_named)
 }
 
 /// The SMMUs of a tree as [`Graph::smmus`](crate::Graph::smmus) has them, for who must shut them before anything else is
@@ -173,7 +182,7 @@ fn note_overlaps(smmus: &mut [Smmu], diagnostics: &mut Diagnostics) {
                 defect,
                 Effect::Unblocked,
             ));
-            smmu.overlaps = Some(other);
+            smmu.unusable = Some(format!("its registers overlap those of {other}"));
         }
     }
 }
@@ -187,12 +196,22 @@ fn read<'t>(
     let mut report = |property, defect, effect| {
         diagnostics.push(Diagnostic::at_node(node.path(), property, defect, effect));
     };
+    let other = kinds_of(&node).find(|other| *other != kind);
+    let unusable = other.map(|other| {
+        let (kind, other) = (kind.name, other.name);
+        report(
+            "compatible",
+            Defect::SeveralKinds { kind, other },
+            Effect::Unblocked,
+        );
+        format!("it says that it is {kind} and {other}")
+    });
     let disabled_by = node.disabled_by().map(|by| by.path());
     let enabled = disabled_by.is_none();
-    let frames = node.regs().unwrap_or_else(|error| {
+    let frames = frames(node).unwrap_or_else(|defect| {
         // A disabled node is often incomplete, and is not used anyhow.
         if enabled {
-            report("reg", Defect::NoRegisters(error.into()), Effect::Unblocked);
+            report("reg", defect, Effect::Unblocked);
         }
         Vec::new()
     });
@@ -214,10 +233,10 @@ fn read<'t>(
     Smmu {
         node: node.id(),
         path: node.path(),
-        compatible: node.compatibles().map(str::to_owned).collect(),
+        compatible: compatible(node),
         kind,
         frames,
-        overlaps: None,
+        unusable,
         coherent: node.is_dma_coherent(),
         interrupts,
         messages: Vec::new(),
@@ -225,6 +244,22 @@ fn read<'t>(
         disabled_by,
         max_stream: None,
     }
+}
+
+/// Its register frames. A list that is longer than any SMMU's is not even read.
+fn frames(node: Node<'_>) -> Result<Vec<AddressRange>, Defect> {
+    let bytes = node.property("reg").map_or(0, |reg| reg.bytes().len());
+    if bytes > MOST_FRAMES * BYTES_PER_FRAME {
+        let (what, limit) = ("register frames", MOST_FRAMES);
+        return Err(Defect::TooMany { what, limit });
+    }
+    node.regs().map_err(|error| Defect::NoRegisters(error.into()))
+}
+
+/// The first texts of its `compatible`, as far as they may be a component's.
+pub(crate) fn compatible(node: Node<'_>) -> Vec<String> {
+    let short = node.compatibles().filter(|text| text.len() <= LONGEST_COMPATIBLE);
+    short.take(MOST_COMPATIBLES).map(str::to_owned).collect()
 }
 
 /// Its interrupts as far as they can be read, and what is wrong with them.

@@ -259,6 +259,63 @@ fn one_absurd_stream_costs_only_its_master() {
     assert_eq!(graph.master_for_function(0, 0, 2, 0).coverage, &Coverage::Covered);
 }
 
+/// An SMMU that has fewer bits than a stream ID takes the rest for another one's.
+#[test]
+fn what_arrives_with_fewer_bits_is_nobody_elses() {
+    let source = "/dts-v1/; / { #address-cells = <1>; #size-cells = <1>;
+        smmu: smmu@0 { compatible = \"arm,smmu-v3\"; reg = <0 0x20000>; #iommu-cells = <1>; };
+        wide { iommus = <&smmu 0x105>; };
+        same { iommus = <&smmu 5>; };
+        other { iommus = <&smmu 6>; };
+        pcie { device_type = \"pci\"; iommu-map = <0 &smmu 0x207 1>; };
+        bus { iommus = <&smmu 7>; };
+    };";
+    let tree = tree(&crate::source::compile(source).unwrap());
+    let mut graph = Graph::build(&tree, &[]);
+    let refused = |graph: &Graph| {
+        let all = ["/wide", "/same", "/other", "/bus"];
+        all.map(|path| graph.master_for_path(path).coverage.is_refused())
+    };
+    assert_eq!(refused(&graph), [false; 4]);
+    graph.limit_stream_bits(&tree, SmmuIndex(0), 10);
+    assert_eq!(refused(&graph), [false; 4]);
+    graph.limit_stream_bits(&tree, SmmuIndex(0), 8);
+    assert_eq!(refused(&graph), [true, true, false, true]);
+}
+
+#[test]
+fn nothing_is_blocked_at_an_smmu_that_is_not_shut() {
+    let source = include_str!("../../../tests/dts/topology/iommus-truncated.dts");
+    let tree = tree(&crate::source::compile(source).unwrap());
+    let graph = Graph::build_gated(&tree, &[], &[Some("its gate is broken")]);
+    let good = graph.master_for_path("/good").coverage.to_string();
+    assert!(good.contains("its gate is broken"), "{good}");
+    let is_blocked = |text: String| text.contains("stay blocked") || text.contains("stays shut");
+    assert!(
+        !graph
+            .diagnostics()
+            .iter()
+            .any(|found| is_blocked(found.to_string()))
+    );
+}
+
+#[test]
+fn notes_displace_no_errors() {
+    let tuples = "<0 &smmu 0 0>, ".repeat(1100);
+    let source = std::format!(
+        "/dts-v1/; / {{ #address-cells = <1>; #size-cells = <1>;
+        smmu: smmu@0 {{ compatible = \"arm,smmu-v3\"; reg = <0 0x20000>; #iommu-cells = <1>; }};
+        pcie {{ device_type = \"pci\"; iommu-map = {tuples} <0 0x999 0 1>; }}; }};"
+    );
+    let tree = tree(&crate::source::compile(&source).unwrap());
+    let graph = Graph::build(&tree, &[]);
+    let [errors, warnings, notes] = graph.severities().map(|(_, count)| count);
+    assert_eq!((errors, warnings, notes), (1, 0, 1100 + 1));
+    let last = graph.diagnostics().last().unwrap().to_string();
+    assert!(last.contains("0x999"), "{last}");
+    assert_eq!(graph.diagnostics().len() + graph.omitted_diagnostics(), 1102);
+}
+
 #[test]
 fn a_bridge_below_a_host_bridge_is_no_bus_of_its_own() {
     let source = include_str!("../../../tests/dts/topology/pci-bridge-node.dts");

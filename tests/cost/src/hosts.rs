@@ -43,6 +43,35 @@ pub(crate) fn in_a_broken_list(count: u32) -> Result<Input> {
     with_functions(blob, count)
 }
 
+/// Between two entries of unknown length, a part of the list names a host: all its functions may be listed in each part.
+pub(crate) fn in_broken_parts(count: u32) -> Result<Input> {
+    let blob = machine(|w| {
+        w.smmu(0, 1, |w| {
+            let list: Vec<u32> = (0..count).flat_map(|_| [BRIDGE, BRIDGE, MASTER, 0]).collect();
+            w.cells("mmu-masters", &list)
+        })?;
+        w.device(0, |w| w.cells("#stream-id-cells", &[1]))?;
+        host(w, |_| Ok(()))
+    })?;
+    with_functions(blob, count)
+}
+
+/// Each SMMU may list the host, and each device.
+pub(crate) fn in_many_broken_lists(count: u32) -> Result<Input> {
+    let smmus = (count / 8).min(127);
+    let blob = machine(|w| {
+        let devices = count / 8;
+        let list: Vec<u32> = [0x999, BRIDGE]
+            .into_iter()
+            .chain((0..devices).map(|i| MASTER + i))
+            .collect();
+        (0..smmus).try_for_each(|i| w.smmu(i, 1, |w| w.cells("mmu-masters", &list)))?;
+        (0..devices).try_for_each(|i| w.device(i, |w| w.cells("#stream-id-cells", &[1])))?;
+        host(w, |_| Ok(()))
+    })?;
+    with_functions(blob, count)
+}
+
 fn host(w: &mut Writer, body: impl FnOnce(&mut Writer) -> Result) -> Result {
     w.node("pcie", |w| {
         w.text("device_type", "pci")?;

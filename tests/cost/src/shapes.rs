@@ -40,7 +40,7 @@ macro_rules! shapes {
 }
 
 /// All shapes.
-pub const SHAPES: [Shape; 25] = shapes! {
+pub const SHAPES: [Shape; 29] = shapes! {
     "iommus", "masters on one bus that name one SMMU": devices::on_one_bus;
     "mmu-masters", "masters in the list of one SMMU": devices::in_one_list;
     "both", "masters that both bindings describe": devices::in_both_bindings;
@@ -58,10 +58,14 @@ pub const SHAPES: [Shape; 25] = shapes! {
     "ranges", "SMMUs and masters below 20 buses with `ranges` of 16": smmus::behind_ranges;
     "interrupts", "SMMUs whose interrupts pass one map of up to 1000": smmus::behind_a_nexus;
     "gic", "SMMUs and texts in the GIC's `compatible`": smmus::at_a_gic_of_many_names;
+    "names", "bytes of an SMMU's `compatible`": smmus::of_many_names;
+    "frames", "entries of an SMMU's `reg`": smmus::of_many_frames;
     "smmus", "SMMUs with one master each": smmus::with_one_master_each;
     "iommu-map", "tuples of `iommu-map` and `msi-map`, and PCI functions": hosts::with_long_maps;
     "msi-parent", "controllers of a host, entries in its `msi-parent`, and PCI functions": hosts::with_many_msi_parents;
     "host", "entries for a host in a broken `mmu-masters`, and PCI functions": hosts::in_a_broken_list;
+    "parts", "parts of a broken list that name a host, and PCI functions": hosts::in_broken_parts;
+    "lists", "devices, SMMUs whose broken lists name them and a host, and PCI functions": hosts::in_many_broken_lists;
     "suspects", "cells of a list that cannot be divided, and masters": devices::behind_a_broken_entry;
     "paths", "masters with paths of 500 bytes that share a stream with another such": devices::with_long_paths;
     "buses", "buses with `iommu-map` that are not PCI, and masters": hosts::that_are_not_pci;

@@ -58,6 +58,33 @@ pub(crate) fn at_a_gic_of_many_names(count: u32) -> Result<Vec<u8>> {
     })
 }
 
+/// What an SMMU says of itself is as long as it likes.
+pub(crate) fn of_many_names(count: u32) -> Result<Vec<u8>> {
+    machine(|w| {
+        w.node("iommu", |w| {
+            let names = "arm,smmu-v3\0".to_string() + &"a\0".repeat(32 * count as usize);
+            w.bytes("compatible", names.as_bytes())?;
+            w.cells("reg", &[0, 0x1000])?;
+            w.cells("phandle", &[SMMU])?;
+            w.cells("#iommu-cells", &[1])
+        })?;
+        masters(w, 1)
+    })
+}
+
+pub(crate) fn of_many_frames(count: u32) -> Result<Vec<u8>> {
+    machine(|w| {
+        w.node("iommu", |w| {
+            let frames: Vec<u32> = (0..8 * count).flat_map(|i| [i << 12, 0x1000]).collect();
+            w.text("compatible", "arm,smmu-v3")?;
+            w.cells("reg", &frames)?;
+            w.cells("phandle", &[SMMU])?;
+            w.cells("#iommu-cells", &[1])
+        })?;
+        masters(w, 1)
+    })
+}
+
 fn masters(w: &mut Writer, count: u32) -> Result {
     (0..count).try_for_each(|i| w.master(i, &[SMMU + i, i]))
 }

@@ -61,6 +61,10 @@ impl Writer {
         self.0.property_string(name, text)
     }
 
+    pub(crate) fn bytes(&mut self, name: &str, bytes: &[u8]) -> Result {
+        self.0.property(name, bytes)
+    }
+
     pub(crate) fn flag(&mut self, name: &str) -> Result {
         self.0.property_null(name)
     }

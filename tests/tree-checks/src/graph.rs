@@ -35,7 +35,7 @@ pub fn check_graph(bytes: &[u8]) {
 fn check_gated(graph: &Graph, tree: &Tree) {
     let what_is_shut = |smmu: &Smmu| {
         let (frames, disabled_by) = (smmu.frames.clone(), smmu.disabled_by.clone());
-        (smmu.node, frames, disabled_by, smmu.overlaps.clone())
+        (smmu.node, frames, disabled_by, smmu.unusable.clone())
     };
     let shut = find_smmus(tree);
     assert!(

@@ -73,7 +73,6 @@ impl flags::Topology {
             }
         }
         let [(_, errors), ..] = graph.severities();
-        let errors = errors + graph.omitted_diagnostics();
         if self.check && errors > 0 {
             problems.push(format!("{}: {errors} errors", self.file.display()));
         }

@@ -16,8 +16,6 @@ use topology::MasterIndex;
 
 /// Bytes that are taken in one turn.
 const BYTES_PER_TURN: usize = 64;
-/// Lines of an answer that are printed in one turn. Turns are paced: the console must not keep the CPU from what is due.
-const LINES_PER_TURN: usize = 8;
 /// Bytes that wait to be printed: what a tree can make of an answer must not take the heap.
 const MOST_WAITING: usize = 256 << 10;
 
@@ -136,11 +134,11 @@ impl System {
         while self.print_some() {}
     }
 
-    /// Prints the next lines of what was asked for. Whether there were any.
+    /// Prints the next line of what was asked for. Whether there was one: a turn is no longer than that.
     fn print_some(&self) -> bool {
-        let mut answer = self.typing.answer.lock();
-        let next = core::iter::from_fn(|| answer.next()).take(LINES_PER_TURN);
-        next.map(|line| log::info!(target: "shell", "{line}")).count() > 0
+        let next = self.typing.answer.lock().next();
+        next.inspect(|line| log::info!(target: "shell", "{line}"))
+            .is_some()
     }
 
     /// Notes how long the console was looked after. Its interrupt is kept away until it has rested.
@@ -200,9 +198,12 @@ impl System {
             .ids()
             .find(|id| registry.master(*id).is_some_and(|master| master.name == device));
         let Some(id) = named else {
+            let everything = self.graph.not_described();
             let what = match self.tree.find(device) {
-                Some(_) => "no `iommus` and no `mmu-masters` speaks of this node, and no guest was given it",
-                None => "there is no such device; `topology` and `devices` list them",
+                _ if everything.is_refused() => everything.to_string(),
+                Some(_) => "no `iommus` and no `mmu-masters` speaks of this node, and no guest was given it"
+                    .to_string(),
+                None => "there is no such device; `topology` and `devices` list them".to_string(),
             };
             return self.say(format!("{device}: {what}"));
         };

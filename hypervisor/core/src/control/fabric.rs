@@ -4,7 +4,7 @@ use crate::arch::{gic, mmu};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use devicetree::{GicInterrupt, NodeId, PciSpace, ReadError, Tree};
+use devicetree::{AddressRange, GicInterrupt, NodeId, PciSpace, ReadError, Tree};
 use mmio::Region;
 use pci::{Bdf, BusRange, Ecam, Fabric, Function, Space, Window, assign, enumerate};
 use topology::PciFunction;
@@ -30,6 +30,8 @@ enum BridgeError {
     Tree(#[from] ReadError),
     #[error(transparent)]
     Map(#[from] mmu::MapError),
+    #[error("its configuration space at {0} is memory, or registers that are in use")]
+    InUse(AddressRange),
 }
 
 /// Walks every generic host bridge of the tree: bus mastering and interrupts off, addresses assigned.
@@ -64,6 +66,10 @@ impl HostBridge {
         let host = tree.node(node);
         let (first, last) = host.pci_bus_range()?;
         let ecam = host.reg(0)?;
+        // A second host bridge at the same place would give the same functions twice, and one at an SMMU would walk that.
+        if mmu::is_ours(ecam.address(), ecam.size()) {
+            return Err(BridgeError::InUse(ecam));
+        }
         let windows = host.pci_windows()?.iter().filter_map(window).collect();
         let config = Ecam::new(mmu::map_device(ecam.address(), ecam.size())?, first);
         let mut fabric = enumerate(&config, BusRange { first, last });

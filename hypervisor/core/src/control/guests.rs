@@ -98,14 +98,15 @@ pub fn register(
     // What no binding describes and no bus shows.
     for (guest, _, device) in wishes {
         let why = match &device.name {
-            DeviceName::Pci(_) => "there is no such PCI function",
-            DeviceName::Path(path) if tree.find(path).is_none() => "there is no such node",
-            DeviceName::Path(_) => NOT_PCI,
+            DeviceName::Path(path) if tree.find(path).is_none() => "there is no such node".to_string(),
+            _ if graph.not_described().is_refused() => graph.not_described().to_string(),
+            DeviceName::Pci(_) => "there is no such PCI function".to_string(),
+            DeviceName::Path(_) => NOT_PCI.to_string(),
         };
         let spec = MasterSpec {
             name: device.name.to_string(),
             streams: Vec::new(),
-            coverage: Coverage::Refused(why.to_string()),
+            coverage: Coverage::Refused(why),
             assignment: Some(assignment(guest, device)),
         };
         let master = registry.add_master(spec, now_us);

@@ -94,7 +94,8 @@ impl System {
         } = machine;
         let bridges = fabric::discover(&tree);
         let functions: Vec<_> = bridges.iter().flat_map(HostBridge::masters).collect();
-        let mut graph = Graph::build(&tree, &functions);
+        let not_shut: Vec<_> = units.iter().map(Unit::not_shut).collect();
+        let mut graph = Graph::build_gated(&tree, &functions, &not_shut);
         for (index, unit) in units.iter().enumerate() {
             if let Ok(report) = &unit.gate {
                 graph.limit_stream_bits(

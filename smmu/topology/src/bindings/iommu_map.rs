@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use devicetree::{Cells, Node, Problem, Property};
 
+use super::doubt;
 use super::iommus::{checked, specifier_cells};
 use crate::bus::{Bus, StreamTarget};
 use crate::claims::{Binding, Builder, Claim, Subject, refuse};
@@ -34,6 +35,7 @@ pub(crate) fn read(
         Ok(read) => read,
         Err(diagnostic) => {
             let because = builder.report(*diagnostic);
+            doubt::tuples(builder, Suspect::OnBus(node.id()), &doubt::words(&property));
             return Some(Err(Refusal {
                 because,
                 blocked: false,
@@ -51,6 +53,14 @@ pub(crate) fn read(
         highest: if is_pci { HIGHEST_PCI } else { u32::MAX },
         malformed: Effect::Blocked,
     };
+    for tuple in tuples.iter().filter(|tuple| tuple.base & !mask != 0) {
+        // Its requester IDs cannot be told, its stream IDs can.
+        let range = perhaps(builder, tuple).zip(tuple.length.checked_sub(1));
+        if let Some((target, span)) = range {
+            let range = (tuple.output, span, target.mask);
+            builder.suspect(Suspect::OnBus(node.id()), target.smmu, [range]);
+        }
+    }
     Some(Ok(build(builder, &place, &tuples, target, perhaps)))
 }
 

@@ -1,7 +1,10 @@
 //! The generic binding: `iommus` at the master lists SMMUs and specifiers (`iommu.txt`, `arm,smmu.yaml`).
 
+use alloc::vec::Vec;
+
 use devicetree::{Cells, Node, Property};
 
+use super::doubt;
 use crate::claims::{Binding, Builder, Claim, Subject, refuse};
 use crate::diagnostic::{Defect, Diagnostic, Effect};
 use crate::master::Stream;
@@ -27,6 +30,7 @@ fn read_list(builder: &mut Builder<'_>, property: &Property<'_>) -> Claim {
     match property.cells() {
         Err(error) => {
             let diagnostic = whole(Defect::Unreadable(error.problem));
+            suspect_from(builder, property, 0);
             refuse(builder, &mut claim.refusal, diagnostic);
         }
         Ok(cells) if cells.is_empty() => refuse(builder, &mut claim.refusal, whole(Defect::EmptyList)),
@@ -45,13 +49,14 @@ fn read_entries(builder: &mut Builder<'_>, property: &Property<'_>, cells: &Cell
             Ok(length) => length,
             Err(defect) => {
                 let diagnostic = at_cell(at, defect, Effect::Unblocked);
+                suspect_from(builder, property, at);
                 return refuse(builder, &mut claim.refusal, diagnostic);
             }
         };
         let Some(specifier) = cells.part(at + 1, length) else {
             let (wanted, left) = (length, cells.len() - at - 1);
             let diagnostic = at_cell(at, Defect::Truncated { wanted, left }, Effect::Unblocked);
-            suspect(builder, property, phandle, cells.get(at + 1), None);
+            suspect_from(builder, property, at);
             return refuse(builder, &mut claim.refusal, diagnostic);
         };
         let stream = match builder.resolve(phandle) {
@@ -62,7 +67,9 @@ fn read_entries(builder: &mut Builder<'_>, property: &Property<'_>, cells: &Cell
         match stream {
             Ok(stream) => claim.streams.push(stream),
             Err((cell, defect, effect)) => {
-                suspect(builder, property, phandle, specifier.get(0), specifier.get(1));
+                let by = Suspect::Master(Subject::Node(property.node().id()));
+                let entry: Vec<u32> = [phandle].into_iter().chain(specifier.iter()).collect();
+                doubt::specifiers(builder, by, &entry);
                 refuse(builder, &mut claim.refusal, at_cell(cell, defect, effect));
             }
         }
@@ -70,25 +77,11 @@ fn read_entries(builder: &mut Builder<'_>, property: &Property<'_>, cells: &Cell
     }
 }
 
-/// Notes which stream a specifier that is refused may mean.
-fn suspect(
-    builder: &mut Builder<'_>,
-    property: &Property<'_>,
-    phandle: u32,
-    id: Option<u32>,
-    mask: Option<u32>,
-) {
-    let Some(id) = id else { return };
-    if let Ok((index, mask)) = builder
-        .resolve(phandle)
-        .map(|(index, smmu, _)| (index, mask.unwrap_or(smmu.match_mask)))
-    {
-        builder.suspect(
-            Suspect::Master(Subject::Node(property.node().id())),
-            index,
-            [(id, 0, mask)],
-        );
-    }
+/// Notes which streams the list may mean from a position on that cannot be read.
+fn suspect_from(builder: &mut Builder<'_>, property: &Property<'_>, at: usize) {
+    let words = doubt::words(property);
+    let by = Suspect::Master(Subject::Node(property.node().id()));
+    doubt::specifiers(builder, by, words.get(at..).unwrap_or_default());
 }
 
 /// How many cells follow a phandle, whatever IOMMU it names.

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 
 use devicetree::{Cells, Node, NodeId, Property};
 
+use super::doubt::words;
 use super::iommu_map::HIGHEST_PCI;
 use super::iommus::checked;
 use crate::claims::{Binding, Builder, Claim, Subject, path_of, refuse};
@@ -61,7 +62,7 @@ struct List<'t> {
     /// The streams of masters that were listed before.
     seen: BTreeMap<NodeId, Vec<u32>>,
     /// Masters that were refused before. Another refusal would say nothing new, and a host bridge has many functions.
-    refused: BTreeSet<NodeId>,
+    refused: BTreeSet<(NodeId, Effect)>,
 }
 
 impl<'t> List<'t> {
@@ -115,6 +116,15 @@ impl<'t> List<'t> {
         };
         let ids: Vec<u32> = listed.iter().collect();
         let is_host = builder.is_pci_host(master);
+        if builder.is_bridge_below(master) {
+            let defect = Defect::ListsBridge {
+                bridge: master.path(),
+            };
+            self.refuse_master(builder, master, at, defect);
+            let by = Suspect::Master(Subject::Node(master.id()));
+            builder.suspect(by, self.smmu, each(&ids));
+            return Some(at + 1 + count);
+        }
         match self.seen.get(&master.id()) {
             // What is listed for a host bridge says nothing, so that it cannot contradict itself.
             Some(earlier) if is_host || same_set(earlier, &ids) => {
@@ -150,7 +160,8 @@ impl<'t> List<'t> {
             let defect = Defect::NoStreams {
                 master: master.path(),
             };
-            refuse(builder, &mut claim.refusal, self.at(at, defect, Effect::Blocked));
+            let effect = Effect::refusal(is_usable(builder, self.smmu));
+            refuse(builder, &mut claim.refusal, self.at(at, defect, effect));
         }
         builder.claim(subject, claim);
     }
@@ -190,7 +201,8 @@ impl<'t> List<'t> {
         match checked(self.smmu, smmu, id, 0) {
             Ok(stream) => claim.streams.push(stream),
             Err((_, defect)) => {
-                let diagnostic = self.at(cell, defect, Effect::Blocked);
+                let effect = Effect::refusal(is_usable(builder, self.smmu));
+                let diagnostic = self.at(cell, defect, effect);
                 refuse(builder, &mut claim.refusal, diagnostic);
                 builder.suspect(Suspect::Master(subject), self.smmu, [(id, 0, 0)]);
             }
@@ -221,7 +233,7 @@ impl<'t> List<'t> {
     ) {
         let mut refusal = None;
         refuse(builder, &mut refusal, self.at(at, defect, effect));
-        if !self.refused.insert(master.id()) {
+        if !self.refused.insert((master.id(), effect)) {
             return;
         }
         for (subject, streams) in subjects(builder, self.smmu, master) {
@@ -326,27 +338,21 @@ fn each(cells: &[u32]) -> impl Iterator<Item = (u32, u32, u32)> + '_ {
     cells.iter().map(|&id| (id, 0, 0))
 }
 
-/// The whole words of a value whose length is no multiple of a word's.
-fn words(property: &Property<'_>) -> Vec<u32> {
-    property
-        .bytes()
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .map(|word| u32::from_be_bytes(*word))
-        .collect()
-}
-
 /// Who an entry for `master` is about, with the streams that are known whatever is listed: those of PCI functions. What is
 /// behind a host bridge that nobody walked may emit any of them.
 fn subjects(builder: &mut Builder<'_>, smmu: SmmuIndex, master: Node<'_>) -> Vec<(Subject, Vec<Stream>)> {
-    if !builder.is_pci_host(master) {
-        return Vec::from([(Subject::Node(master.id()), Vec::new())]);
-    }
     let functions = builder.functions_behind(master.id());
-    if functions.is_empty() {
+    let is_host = builder.is_pci_host(master);
+    let is_admitted = builder.admits(master.id());
+    if is_host && (functions.is_empty() || !is_admitted) {
         let all = [(0, HIGHEST_PCI, 0)];
         builder.suspect(Suspect::OnBus(master.id()), smmu, all);
+    }
+    if !is_admitted {
+        return Vec::new();
+    }
+    if !is_host || builder.is_bridge_below(master) {
+        return Vec::from([(Subject::Node(master.id()), Vec::new())]);
     }
     let streams_of = |index: usize| {
         let function = builder.functions.get(index);

@@ -14,6 +14,14 @@ pub enum Defect {
     /// The SMMU's registers cannot be found.
     #[error("the SMMU's registers cannot be found: {0}")]
     NoRegisters(Box<ReadError>),
+    /// An SMMU that says it is of several kinds, whose registers differ.
+    #[error("the SMMU says that it is {kind} and {other}, whose registers differ")]
+    SeveralKinds {
+        /// What it says first.
+        kind: &'static str,
+        /// What else it says.
+        other: &'static str,
+    },
     /// Two SMMUs, or two frames of one, have registers in common.
     #[error("the SMMU's registers overlap those of {other}")]
     SharedRegisters {
@@ -70,7 +78,7 @@ pub enum Defect {
         /// Path of the SMMU.
         target: String,
         /// What is wrong with it.
-        why: &'static str,
+        why: String,
     },
     /// The target's `#iommu-cells` is missing or not what its kind allows.
     #[error("{target} has no #iommu-cells that its kind allows")]
@@ -116,6 +124,12 @@ pub enum Defect {
     PerhapsListed {
         /// Path of the master.
         master: String,
+    },
+    /// An entry for a bridge behind a host bridge.
+    #[error("{bridge} is a bridge on a PCI bus: what is behind it is listed by its host bridge")]
+    ListsBridge {
+        /// Path of the bridge.
+        bridge: String,
     },
     /// A master without any stream.
     #[error("{master} is listed without a stream ID")]
@@ -358,7 +372,7 @@ impl Defect {
             Defect::NoRegisters(_) => {
                 "it cannot be shut: its masters are refused, and nothing stops their DMA"
             }
-            Defect::SharedRegisters { .. } => {
+            Defect::SharedRegisters { .. } | Defect::SeveralKinds { .. } => {
                 "no driver can have it: its masters are refused, and nothing is known to stop their DMA"
             }
             Defect::UnknownMaster(_) => "the device that is meant is not known, and is not covered",
@@ -392,6 +406,7 @@ impl Defect {
                 "no-registers",
                 "correct `reg` of the SMMU, or `ranges` of a bus above it",
             ),
+            Defect::SeveralKinds { .. } => ("several-kinds", "name one kind in `compatible`"),
             Defect::SharedRegisters { .. } => (
                 "shared-registers",
                 "give each SMMU its own `reg`, or describe it by one node",
@@ -428,6 +443,7 @@ impl Defect {
             Defect::NoStreamIdCells { .. } => ("no-stream-id-cells", "give the master a `#stream-id-cells`"),
             Defect::UnknownMaster(_) => ("unknown-master", "correct the phandle"),
             Defect::LostTail { .. } => ("lost-tail", "repair the entry before it"),
+            Defect::ListsBridge { .. } => ("lists-bridge", "list the host bridge instead"),
             Defect::PerhapsListed { .. } => ("perhaps-listed", "repair the entry before it"),
             Defect::NoStreams { .. } => ("no-streams", "list its stream IDs"),
             Defect::Repeated { .. } => ("repeated", "list it once"),

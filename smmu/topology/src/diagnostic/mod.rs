@@ -169,23 +169,36 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// How many diagnostics are kept. A tree that is wrong in more places is not worth the memory.
-const MAX_KEPT: usize = 1024;
+/// How many diagnostics of each severity are kept, from notes upwards. A tree that is wrong in more places is not worth the
+/// memory; notes must not displace errors.
+const MOST_KEPT: [usize; 3] = [256, 256, 512];
 
 /// Diagnostics in the order they were found.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Diagnostics {
     pub(crate) kept: Vec<Diagnostic>,
-    /// How many were not kept.
-    pub(crate) omitted: usize,
+    /// How many there are of each severity, from notes upwards.
+    count: [usize; 3],
 }
 
 impl Diagnostics {
     pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
-        if self.kept.len() < MAX_KEPT {
-            self.kept.push(diagnostic);
-        } else {
-            self.omitted += 1;
+        let severity = diagnostic.severity() as usize;
+        if let (Some(count), Some(most)) = (self.count.get_mut(severity), MOST_KEPT.get(severity)) {
+            if *count < *most {
+                self.kept.push(diagnostic);
+            }
+            *count += 1;
         }
+    }
+
+    /// How many there are of a severity, whether they were kept or not.
+    pub(crate) fn count(&self, severity: Severity) -> usize {
+        self.count.get(severity as usize).copied().unwrap_or(0)
+    }
+
+    /// How many were not kept.
+    pub(crate) fn omitted(&self) -> usize {
+        self.count.iter().sum::<usize>() - self.kept.len()
     }
 }
