@@ -62,14 +62,26 @@ impl Bus {
             return;
         }
         let by = Suspect::OnBus(self.node);
-        for window in self.streams.iter().flatten().flat_map(|map| &map.windows) {
-            if let Some(target) = window.target.as_ref().ok().or(window.perhaps.as_ref()) {
-                let range = (window.output, window.last - window.first, target.mask);
-                builder.suspect(by, target.smmu, [range]);
+        let (lowest, span) = builder.requesters(self.node);
+        for map in self.streams.iter().flatten() {
+            // Under a mask, requester IDs of all buses come to any window.
+            let is_plain = self.is_pci && map.mask & iommu_map::HIGHEST_PCI == iommu_map::HIGHEST_PCI;
+            let (lowest, highest) = if is_plain {
+                (lowest, lowest + span)
+            } else {
+                (0, u32::MAX)
+            };
+            for window in &map.windows {
+                let (first, last) = (window.first.max(lowest), window.last.min(highest));
+                let target = window.target.as_ref().ok().or(window.perhaps.as_ref());
+                if let (Some(target), Some(span)) = (target, last.checked_sub(first)) {
+                    let output = window.output.wrapping_add(first - window.first);
+                    builder.suspect(by, target.smmu, [(output, span, target.mask)]);
+                }
             }
         }
         for &smmu in &self.legacy {
-            builder.suspect(by, smmu, [(0, iommu_map::HIGHEST_PCI, 0)]);
+            builder.suspect(by, smmu, [(lowest, span, 0)]);
         }
     }
 

@@ -128,6 +128,14 @@ impl<'a> Builder<'a> {
         self.behind.get(&host).cloned().unwrap_or_default()
     }
 
+    /// The requester IDs that devices behind a host bridge can have: the first one, and how many follow it. Those of other
+    /// buses than its `bus-range` has reach nobody behind it.
+    pub(crate) fn requesters(&self, host: NodeId) -> (u32, u32) {
+        let (first, last) = self.tree.node(host).pci_bus_range().unwrap_or((0, u8::MAX));
+        let first = u32::from(first) << 8;
+        (first, (u32::from(last) << 8 | 0xff) - first)
+    }
+
     /// The SMMU that a reference names, if it can be used.
     pub(crate) fn resolve(&self, phandle: u32) -> Result<(SmmuIndex, &Smmu, Node<'a>), Defect> {
         let node = self.tree.by_phandle(phandle).map_err(Defect::Phandle)?;

@@ -140,6 +140,21 @@ impl Graph {
         for because in graph.emissions.refuse(tree, highest, &mut graph.masters) {
             builder.report(because);
         }
+        for (bus, other) in graph.emissions.meeting_buses() {
+            let other = tree.path(other);
+            let defect = Defect::BusesMeet { other };
+            let property = if tree.node(bus).has("iommu-map") {
+                "iommu-map"
+            } else {
+                "#stream-id-cells"
+            };
+            builder.report(Diagnostic::at_node(
+                tree.path(bus),
+                property,
+                defect,
+                Effect::Nothing,
+            ));
+        }
         graph.buses = buses;
         graph.smmus = core::mem::take(&mut builder.smmus);
         for smmu in &mut graph.smmus {

@@ -129,6 +129,29 @@ impl Emissions {
         });
     }
 
+    /// Each bus whose unknown devices may emit what those of an earlier one may, with that one, as far as all bits count.
+    pub(crate) fn meeting_buses(&self) -> BTreeMap<NodeId, NodeId> {
+        let on_bus = |emission: &Emission| match emission.by {
+            Suspect::OnBus(bus) if emission.mask == 0 && emission.first <= emission.last => {
+                Some((emission.smmu, emission.first, emission.last, bus))
+            }
+            _ => None,
+        };
+        let mut ranges: Vec<_> = self.0.iter().filter_map(on_bus).collect();
+        ranges.sort_unstable();
+        let mut meeting = BTreeMap::new();
+        // The range that reaches furthest of those that begin before.
+        let mut furthest: Option<(SmmuIndex, u32, NodeId)> = None;
+        for (smmu, first, last, bus) in ranges {
+            let before = furthest.filter(|(other, reach, _)| *other == smmu && first <= *reach);
+            if let Some((_, _, other)) = before.filter(|(_, _, other)| *other != bus) {
+                meeting.entry(bus.max(other)).or_insert(bus.min(other));
+            }
+            furthest = Some((smmu, last, bus)).max(before);
+        }
+        meeting
+    }
+
     /// Refuses masters that have one of these streams at an SMMU that has a highest stream ID here. Returns why, for each.
     pub(crate) fn refuse(
         &self,

@@ -16,7 +16,7 @@ pub fn check_graph(bytes: &[u8]) {
     let mut graph = Graph::build(&tree, &functions);
     check_gated(&graph, &tree);
     check(&graph);
-    promises::check(&graph, &functions);
+    promises::check(&graph, &tree, &functions);
     read_aloud(&graph, &tree);
     let before = graph.clone();
     // What the gate tells of the hardware, for some.
@@ -27,7 +27,7 @@ pub fn check_graph(bytes: &[u8]) {
         }
     }
     check(&graph);
-    promises::check(&graph, &functions);
+    promises::check(&graph, &tree, &functions);
     promises::check_later(&before, &graph);
 }
 
@@ -180,7 +180,7 @@ mod tests {
                 check_graph(blob);
                 // Without functions, no bus with a map is known to be PCI unless it says so.
                 let tree = Tree::new(Blob::new(blob).unwrap()).unwrap();
-                promises::check(&Graph::build(&tree, &[]), &[]);
+                promises::check(&Graph::build(&tree, &[]), &tree, &[]);
             });
         }
     }

@@ -2,13 +2,14 @@
 
 use std::fmt::Debug;
 
+use devicetree::Tree;
 use topology::{Bus, Coverage, Graph, Map, Master, PciFunction, SmmuIndex, Stream};
 
 /// Windows and masters that are compared with each other.
 const COMPARED: usize = 128;
 
 /// Checks all that needs no other graph.
-pub(crate) fn check(graph: &Graph, functions: &[PciFunction]) {
+pub(crate) fn check(graph: &Graph, tree: &Tree, functions: &[PciFunction]) {
     graph.masters().iter().for_each(check_master);
     check_programmed(graph);
     check_smmus(graph);
@@ -20,7 +21,7 @@ pub(crate) fn check(graph: &Graph, functions: &[PciFunction]) {
             check_windows(map);
         }
         if !functions.iter().any(|function| function.host_bridge == bus.node) {
-            check_unknown_devices(graph, bus);
+            check_unknown_devices(graph, tree, bus);
         }
     }
     for function in functions {
@@ -114,19 +115,28 @@ fn check_windows<T: Debug>(map: &Map<T>) {
 }
 
 /// Devices that nobody knows may emit all streams of their bus: no covered master has one of them.
-fn check_unknown_devices(graph: &Graph, bus: &Bus) {
-    let windows = bus.streams.iter().flatten().flat_map(|map| &map.windows);
-    for window in windows.take(COMPARED) {
-        if let Some(target) = window.target.as_ref().ok().or(window.perhaps.as_ref()) {
-            let span = window.last - window.first;
-            for id in (0..span).take(COMPARED).chain([span]) {
-                let stream = (window.output.wrapping_add(id), target.mask);
-                check_nobody_has(graph, target.smmu, stream, &bus.path);
+fn check_unknown_devices(graph: &Graph, tree: &Tree, bus: &Bus) {
+    let (first, last) = tree.node(bus.node).pci_bus_range().unwrap_or((0, 0xff));
+    let (first, last) = (u32::from(first) << 8, u32::from(last) << 8 | 0xff);
+    let some = |span: u32| (0..span).take(COMPARED).chain([span]);
+    for map in bus.streams.iter().flatten() {
+        let may_emit = |requester| !bus.is_pci || map.mask != u32::MAX || (first..=last).contains(&requester);
+        for window in map.windows.iter().take(COMPARED) {
+            let Some(target) = window.target.as_ref().ok().or(window.perhaps.as_ref()) else {
+                continue;
+            };
+            for id in some(window.last - window.first) {
+                if may_emit(window.first + id) {
+                    let stream = (window.output.wrapping_add(id), target.mask);
+                    check_nobody_has(graph, target.smmu, stream, &bus.path);
+                }
             }
         }
     }
     for smmu in &bus.legacy {
-        check_nobody_has(graph, *smmu, (0, 0xffff), &bus.path);
+        for id in some(last - first) {
+            check_nobody_has(graph, *smmu, (first + id, 0), &bus.path);
+        }
     }
 }
 

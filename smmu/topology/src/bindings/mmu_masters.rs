@@ -9,7 +9,6 @@ use alloc::vec::Vec;
 use devicetree::{Cells, Node, NodeId, Property};
 
 use super::doubt::words;
-use super::iommu_map::HIGHEST_PCI;
 use super::iommus::checked;
 use crate::claims::{Binding, Builder, Claim, Subject, path_of, refuse};
 use crate::diagnostic::{Defect, Diagnostic, Effect};
@@ -173,7 +172,8 @@ impl<'t> List<'t> {
             smmus.insert(self.smmu);
         } else {
             // What is behind it is refused once; what it emits at further SMMUs is nobody else's either.
-            builder.suspect(Suspect::OnBus(host.id()), self.smmu, [(0, HIGHEST_PCI, 0)]);
+            let (first, span) = builder.requesters(host.id());
+            builder.suspect(Suspect::OnBus(host.id()), self.smmu, [(first, span, 0)]);
             if builder.overlisted_hosts.insert(host.id()) {
                 let (what, limit) = ("SMMUs that list this host bridge", MOST_LEGACY_SMMUS);
                 self.refuse_master(builder, host, at, Defect::TooMany { what, limit });
@@ -345,8 +345,8 @@ fn subjects(builder: &mut Builder<'_>, smmu: SmmuIndex, master: Node<'_>) -> Vec
     let is_host = builder.is_pci_host(master);
     let is_admitted = builder.admits(master.id());
     if is_host && (functions.is_empty() || !is_admitted) {
-        let all = [(0, HIGHEST_PCI, 0)];
-        builder.suspect(Suspect::OnBus(master.id()), smmu, all);
+        let (first, span) = builder.requesters(master.id());
+        builder.suspect(Suspect::OnBus(master.id()), smmu, [(first, span, 0)]);
     }
     if !is_admitted {
         return Vec::new();

@@ -267,6 +267,12 @@ pub enum Defect {
         /// By whom.
         emitter: Emitter,
     },
+    /// Two buses on which nobody looked for devices.
+    #[error("its devices may emit the same streams as those on {other}")]
+    BusesMeet {
+        /// Path of the other bus.
+        other: String,
+    },
     /// A list of streams and masks that no SMMU of this kind has registers for.
     #[error("its enabled masters need {needed} stream matches, and no {kind} has more than {limit}")]
     TooFewRegisters {
@@ -379,6 +385,7 @@ impl Defect {
             Defect::LostTail { .. } | Defect::UnreadableList(_) => {
                 "devices that may be listed there are refused"
             }
+            Defect::BusesMeet { .. } => "no SMMU keeps devices apart that emit the same stream",
             Defect::EmptyTuple | Defect::Shadowed => "no device is behind it",
             Defect::NotPci => "their streams stay blocked, and so do those of other devices that share them",
             Defect::GroupRefused { .. } => "no SMMU can tell the two apart, so both are refused",
@@ -472,6 +479,10 @@ impl Defect {
             Defect::TooManyMatches { .. } => ("too-many-matches", "correct the lists"),
             Defect::GroupRefused { .. } => ("group-refused", "repair the other device's description"),
             Defect::PeerRefused { .. } => ("peer-refused", "repair the other device's description"),
+            Defect::BusesMeet { .. } => (
+                "buses-meet",
+                "give each bus streams of its own, or find their devices: those that share one form a group",
+            ),
             Defect::PerhapsShared { .. } => (
                 "perhaps-shared",
                 "repair the other one's description, or give the device a stream ID of its own",
