@@ -3,17 +3,17 @@
 use crate::Features;
 use crate::cmdq::CommandQueue;
 use crate::commands::{COMMAND_BYTES, Command};
-use crate::domain::Domain;
 use crate::error::{CommandFault, Error, Missing};
-use crate::event::{EVENT_BYTES, Event};
+use crate::event::EVENT_BYTES;
 use crate::evtq::EventQueue;
-use crate::invalidate::{Invalidation, IpaRange};
+use crate::invalidate::Invalidation;
 use crate::queue::Ring;
 use crate::registers::{GERROR, Registers};
 use crate::seams::Seams;
 use crate::ste::{STE_BYTES, SteRepr, is_valid, vmid_and_root};
 use crate::strtab::StreamTable;
 use mmio::{Bus, Clock, TableMemory};
+use smmu_driver::{Domain, Event, IpaRange, Walker};
 use smmu_gate::v3::is_shut;
 use smmu_gate::v3::registers::Registers as GateRegisters;
 use tock_registers::interfaces::{Readable, Writeable};
@@ -134,7 +134,7 @@ impl<B: Bus, M: TableMemory, C: Clock> Driver<B, M, C> {
     /// 3.21.3): invalid; invalid with the new words behind the valid bit; valid. What the TLB may hold under
     /// that VMID, from an earlier owner, is forgotten before the last step.
     pub fn attach(&mut self, stream: u32, domain: &Domain) -> Result<(), Error> {
-        domain.check(&self.features)?;
+        domain.check(&walker(&self.features))?;
         let entry = self.table.reserve(&mut self.seams.memory, stream)?;
         if is_valid(self.seams.memory.read(entry)) {
             return Err(Error::Attached { stream });
@@ -278,6 +278,15 @@ pub(crate) fn gate_open<B: Bus>(bus: &B) -> Error {
     Error::GateOpen {
         cr0: registers.cr0().get(),
         gbpa: registers.gbpa().get(),
+    }
+}
+
+/// What a domain has to fit. Its IPAs may be as wide as its output (IHI 0070 6.3.6, SMMU_IDR5.OAS).
+pub(crate) fn walker(features: &Features) -> Walker {
+    Walker {
+        input_bits: features.output_bits,
+        output_bits: features.output_bits,
+        vmid_bits: features.vmid_bits,
     }
 }
 

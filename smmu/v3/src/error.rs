@@ -1,7 +1,7 @@
 //! What can go wrong, with the values.
 
-use crate::domain::DomainError;
 use mmio::OutOfTableMemory;
+use smmu_driver::DomainError;
 
 /// A failed operation of the driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -1,9 +1,10 @@
 //! The event queue (IHI 0070 3.5, 7.2, 7.4).
 
-use crate::event::{EVENT_BYTES, Event};
+use crate::event::{EVENT_BYTES, parse};
 use crate::queue::Ring;
 use crate::registers::{POINTER, Registers};
 use mmio::{Bus, TableMemory};
+use smmu_driver::Event;
 use tock_registers::interfaces::{Readable, Writeable};
 
 /// The event queue.
@@ -99,6 +100,6 @@ impl EventQueue {
         let address = self.ring.address(self.consumed);
         memory.receive(address, EVENT_BYTES as usize);
         let word = |index: u64| memory.read(address + 8 * index);
-        Event::parse(&[word(0), word(1), word(2), word(3)], stream_bits)
+        parse(&[word(0), word(1), word(2), word(3)], stream_bits)
     }
 }

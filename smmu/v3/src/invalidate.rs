@@ -3,21 +3,11 @@
 use crate::Features;
 use crate::commands::Command;
 use crate::error::Error;
+use smmu_driver::IpaRange;
 
 /// Without range invalidation, how many pages are forgotten one by one. Beyond it, forgetting the whole VMID
 /// costs less than the commands would.
 pub const PAGE_LIMIT: u64 = 64;
-
-/// A range of IPAs of one VMID, in 4 KiB pages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct IpaRange {
-    /// Whose address space.
-    pub vmid: u16,
-    /// First byte, 4 KiB aligned.
-    pub ipa: u64,
-    /// Size in bytes, a multiple of 4 KiB; 0 means everything of the VMID.
-    pub size: u64,
-}
 
 /// How a range is forgotten.
 #[derive(Debug, Clone, Copy)]

@@ -22,7 +22,6 @@
 mod bits;
 mod cmdq;
 pub mod commands;
-pub mod domain;
 pub mod driver;
 mod error;
 pub mod event;
@@ -35,9 +34,7 @@ mod seams;
 pub mod ste;
 mod strtab;
 
-pub use domain::{Domain, DomainError};
 pub use driver::{Driver, InterruptReport, Setup};
 pub use error::{CommandFault, Error, Missing, Register};
-pub use event::{Event, EventKind};
-pub use invalidate::IpaRange;
+pub use smmu_driver::{Domain, DomainError, Event, EventKind, IpaRange};
 pub use smmu_gate::v3::Features;

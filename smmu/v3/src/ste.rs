@@ -3,7 +3,7 @@
 //! [`SteRepr`] has no bypass and no stage 1: what it cannot express, the driver cannot write.
 
 use crate::bits::Field;
-use crate::domain::Domain;
+use smmu_driver::Domain;
 
 /// The words of an entry as they lie in memory.
 pub type Words = [u64; 8];

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Features;
+use crate::driver::walker;
 use proptest::prelude::*;
 
 /// What QEMU 10.0.2's virt machine says of its SMMUv3.
@@ -57,7 +58,7 @@ fn domains() -> impl Strategy<Value = Domain> {
 proptest! {
     #[test]
     fn what_is_emitted_is_parsed_back(domain in domains(), coherent: bool) {
-        prop_assert_eq!(domain.check(&Features { output_bits: 48, ..features() }), Ok(()));
+        prop_assert_eq!(domain.check(&walker(&Features { output_bits: 48, ..features() })), Ok(()));
         let repr = SteRepr::Stage2 { domain, coherent };
         prop_assert_eq!(SteRepr::parse(&repr.emit()), Ok(repr));
     }

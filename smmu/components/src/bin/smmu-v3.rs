@@ -134,7 +134,7 @@ fn record(event: &Event) -> FaultRecord {
         kind,
         ipa: event.address.unwrap_or(0),
         access: flags.iter().filter(|(has, _)| *has).map(|(_, flag)| flag).sum(),
-        code: event.code.into(),
+        code: event.code,
         count: event.count,
         reserved: 0,
     }

@@ -7,7 +7,7 @@ use smmu_v3::{Event, EventKind};
 const STREAM: u32 = 0x10;
 const PA: u64 = 0x6000_0000;
 
-fn fault(kind: EventKind, code: u8, address: u64, write: bool, count: u32) -> Event {
+fn fault(kind: EventKind, code: u32, address: u64, write: bool, count: u32) -> Event {
     Event {
         stream: STREAM,
         kind,

@@ -1,6 +1,15 @@
 //! A stage-2 address space, and whether an SMMU can walk it.
 
-use crate::Features;
+/// What an SMMU's table walker can do, as far as a domain has to fit it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Walker {
+    /// The widest input address (IPA) that it translates, in bits.
+    pub input_bits: u8,
+    /// The widest output address that it puts out, in bits.
+    pub output_bits: u8,
+    /// Bits of VMID that it tells apart.
+    pub vmid_bits: u8,
+}
 
 /// A stage-2 address space with a 4 KiB granule, as the driver is told of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +40,14 @@ pub enum DomainError {
         start_level: u8,
         /// What the SMMU can put out.
         output_bits: u8,
+    },
+    /// It translates more than the SMMU does.
+    #[error("{ipa_bits} bits of IPA on an SMMU that translates {input_bits}")]
+    Input {
+        /// Bits of input address asked for.
+        ipa_bits: u8,
+        /// What the SMMU translates.
+        input_bits: u8,
     },
     /// The output size has no encoding, or is more than the SMMU has.
     #[error("{pa_bits} bits of PA on an SMMU with {output_bits} output bits")]
@@ -68,9 +85,10 @@ impl Domain {
         4096 << self.ipa_bits.saturating_sub(one_table).min(4)
     }
 
-    /// Checks everything that would make an entry for it ILLEGAL (IHI 0070 5.2.2), or wrong without being ILLEGAL.
-    pub fn check(&self, features: &Features) -> Result<(), DomainError> {
-        let output_bits = features.output_bits;
+    /// Checks everything that the SMMU would take ill, or that would be wrong without that: for an SMMUv3 it is
+    /// what makes a stream table entry ILLEGAL (IHI 0070 5.2.2).
+    pub fn check(&self, walker: &Walker) -> Result<(), DomainError> {
+        let output_bits = walker.output_bits;
         // Input sizes for which DDI 0487 D8.2.2 has a root table of that level. Level 0 needs an output of 44
         // bits or more.
         let fits = match self.start_level {
@@ -87,6 +105,12 @@ impl Domain {
                 output_bits,
             });
         }
+        if self.ipa_bits > walker.input_bits {
+            return Err(DomainError::Input {
+                ipa_bits: self.ipa_bits,
+                input_bits: walker.input_bits,
+            });
+        }
         if !matches!(self.pa_bits, 32 | 36 | 40 | 42 | 44 | 48) || self.pa_bits > output_bits {
             return Err(DomainError::Output {
                 pa_bits: self.pa_bits,
@@ -101,10 +125,10 @@ impl Domain {
                 output_bits,
             });
         }
-        if u32::from(self.vmid) >> features.vmid_bits != 0 {
+        if u32::from(self.vmid) >> walker.vmid_bits != 0 {
             return Err(DomainError::Vmid {
                 vmid: self.vmid,
-                vmid_bits: features.vmid_bits,
+                vmid_bits: walker.vmid_bits,
             });
         }
         Ok(())
@@ -114,7 +138,15 @@ impl Domain {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ste::tests::features;
+
+    /// QEMU's SMMUv3.
+    fn walker() -> Walker {
+        Walker {
+            input_bits: 44,
+            output_bits: 44,
+            vmid_bits: 16,
+        }
+    }
 
     /// What QEMU's SMMU (44 output bits) accepts and refuses, measured on QEMU 10.0.2.
     #[test]
@@ -127,7 +159,7 @@ mod tests {
                 pa_bits: 44,
                 start_level,
             }
-            .check(&features())
+            .check(&walker())
         };
         for (ipa_bits, start_level) in [(39, 1), (40, 1), (42, 1), (43, 1), (44, 0), (31, 2)] {
             assert_eq!(
@@ -154,9 +186,9 @@ mod tests {
             pa_bits: 42,
             start_level: 0,
         };
-        let narrow = Features {
+        let narrow = Walker {
             output_bits: 42,
-            ..features()
+            ..walker()
         };
         assert!(matches!(domain.check(&narrow), Err(DomainError::Shape { .. })));
         let level_1 = Domain {
@@ -164,6 +196,27 @@ mod tests {
             ..domain
         };
         assert_eq!(level_1.check(&narrow), Ok(()));
+    }
+
+    /// SMMUv1 and v2 have a width of their own for input addresses.
+    #[test]
+    fn inputs_are_not_wider_than_the_smmu_translates() {
+        let domain = Domain {
+            root: 0x4000_0000,
+            vmid: 1,
+            ipa_bits: 40,
+            pa_bits: 40,
+            start_level: 1,
+        };
+        let narrow = Walker {
+            input_bits: 36,
+            ..walker()
+        };
+        let error = DomainError::Input {
+            ipa_bits: 40,
+            input_bits: 36,
+        };
+        assert_eq!(domain.check(&narrow), Err(error));
     }
 
     #[test]
@@ -176,7 +229,7 @@ mod tests {
             start_level: 1,
         };
         assert_eq!(domain.root_size(), 0x8000);
-        assert_eq!(domain.check(&features()), Ok(()));
+        assert_eq!(domain.check(&walker()), Ok(()));
         let domain = Domain {
             root: 0x4000_4000,
             ..domain
@@ -186,12 +239,12 @@ mod tests {
             size: 0x8000,
             output_bits: 44,
         };
-        assert_eq!(domain.check(&features()), Err(error));
+        assert_eq!(domain.check(&walker()), Err(error));
         let domain = Domain {
             root: 1 << 44,
             ..domain
         };
-        assert!(matches!(domain.check(&features()), Err(DomainError::Root { .. })));
+        assert!(matches!(domain.check(&walker()), Err(DomainError::Root { .. })));
     }
 
     #[test]
@@ -203,17 +256,17 @@ mod tests {
             pa_bits: 44,
             start_level: 1,
         };
-        assert_eq!(good.check(&features()), Ok(()));
+        assert_eq!(good.check(&walker()), Ok(()));
         for pa_bits in [43, 48, 0] {
             let error = DomainError::Output {
                 pa_bits,
                 output_bits: 44,
             };
-            assert_eq!(Domain { pa_bits, ..good }.check(&features()), Err(error));
+            assert_eq!(Domain { pa_bits, ..good }.check(&walker()), Err(error));
         }
-        let small = Features {
+        let small = Walker {
             vmid_bits: 8,
-            ..features()
+            ..walker()
         };
         assert_eq!(
             good.check(&small),
