@@ -5,4 +5,4 @@ pub mod registers;
 mod shut;
 
 pub use id::Features;
-pub use shut::{Found, GateError, TIMEOUT_US, V3Report, is_shut, shut_v3};
+pub use shut::{GateError, TIMEOUT_US, V3Report, is_shut, shut_v3};

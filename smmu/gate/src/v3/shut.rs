@@ -2,23 +2,13 @@
 
 use super::id::Features;
 use super::registers::{CR0, GBPA, IDR0, Registers};
+use crate::Found;
 use mmio::{Bus, Clock, Timeout, wait_until};
 use tock_registers::interfaces::{Readable, Writeable};
 
 /// How long the SMMU has for each single step, in microseconds. Hardware needs a few microseconds at most: an
 /// update ends when the transactions in flight have passed.
 pub const TIMEOUT_US: u64 = 100_000;
-
-/// The state in which firmware left an SMMU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
-    /// Translation off and bypass: every device could reach all of memory.
-    Open,
-    /// Translation off and every transaction aborting.
-    Shut,
-    /// Translation on, with tables of firmware's own.
-    Translating,
-}
 
 /// What the gate found, of an SMMU that is shut now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
