@@ -2,6 +2,7 @@
 #![expect(
     dead_code,
     unreachable_pub,
+    clippy::indexing_slicing,
     clippy::unwrap_used,
     reason = "each test crate that includes this uses a part of it"
 )]
@@ -9,6 +10,7 @@
 use mmio::{Bus, Clock};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::rc::Rc;
 
 pub const CR0: usize = 0x000;
@@ -76,9 +78,12 @@ pub type Write = (usize, u64);
 /// What is called after every write.
 type Watch = Rc<dyn Fn(&Fake)>;
 
+/// Bytes of registers that there is room for.
+const ROOM: usize = 0x20_0000;
+
 #[derive(Default)]
 struct State {
-    registers: BTreeMap<usize, u32>,
+    registers: Vec<u32>,
     /// Bits that a write reaches; all of them where nothing is said.
     writable: BTreeMap<usize, u32>,
     log: Vec<Write>,
@@ -93,6 +98,12 @@ pub struct Fake {
     stuck: Rc<Cell<Option<usize>>>,
 }
 
+impl fmt::Debug for Fake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fake")
+    }
+}
+
 impl Fake {
     /// `banks` context banks, pages of 4 KiB, four of them global.
     pub fn new(groups: u32, banks: u32) -> Fake {
@@ -101,6 +112,7 @@ impl Fake {
 
     pub fn with(idr0: u32, idr1: u32, idr2: u32) -> Fake {
         let fake = Fake::default();
+        fake.state.borrow_mut().registers = vec![0; ROOM / 4];
         for (offset, value) in [(0x20, idr0), (0x24, idr1), (0x28, idr2), (CR0, CLIENTPD)] {
             fake.set(offset, value);
             fake.limit(offset, if offset == CR0 { u32::MAX } else { 0 });
@@ -110,11 +122,11 @@ impl Fake {
 
     /// Changes a register as hardware does.
     pub fn set(&self, offset: usize, value: u32) {
-        self.state.borrow_mut().registers.insert(offset, value);
+        self.state.borrow_mut().registers[offset / 4] = value;
     }
 
     pub fn get(&self, offset: usize) -> u32 {
-        self.state.borrow().registers.get(&offset).copied().unwrap_or(0)
+        self.state.borrow().registers[offset / 4]
     }
 
     /// From now on writes reach only these bits of a register.
@@ -281,7 +293,7 @@ impl Bus for Fake {
 }
 
 /// Time that passes when it is asked for.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Ticks(Rc<Cell<u64>>);
 
 impl Clock for Ticks {

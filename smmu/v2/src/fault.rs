@@ -1,0 +1,115 @@
+//! Faults, and how they are told (IHI 0062 chapter 3).
+
+use crate::registers::{FAULT_STREAM, FSYNR0, GFSR, GFSYNR0, Registers};
+use mmio::Bus;
+use smmu_driver::{Event, EventKind};
+use smmu_gate::v2::Smmu;
+use smmu_gate::v2::registers::FSR;
+use tock_registers::LocalRegisterCopy;
+use tock_registers::interfaces::{Readable, Writeable};
+
+/// A fault as it was recorded, taken out of its registers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// The first fault, if it is a stream's.
+    pub(crate) event: Option<Event>,
+    /// There were more, or there was one, of which nothing is known.
+    pub(crate) lost: bool,
+    /// Causes that are no stream's, as in SMMU_GFSR.
+    pub(crate) other: u32,
+}
+
+/// Takes a frame's global fault, if there is one.
+pub(crate) fn take_global<B: Bus>(frame: &Smmu<B>) -> Option<Fault> {
+    let registers = Registers(frame);
+    let status = registers.gfsr().extract();
+    if status.get() == 0 {
+        return None;
+    }
+    // Of these nothing but the status is known, or the address of a register (IHI 0062 3.8.1).
+    let other = status.get() & (GFSR::CAF::SET + GFSR::EF::SET).value;
+    let of_stream = GFSR::ICF::SET
+        + GFSR::USF::SET
+        + GFSR::SMCF::SET
+        + GFSR::UCBF::SET
+        + GFSR::UCIF::SET
+        + GFSR::UUT::SET;
+    let syndrome = registers.gfsynr0().extract();
+    let event = status.any_matching_bits_set(of_stream).then(|| Event {
+        stream: registers.gfsynr1().read(FAULT_STREAM::ID),
+        kind: global_kind(status),
+        code: status.get(),
+        address: Some(registers.gfar().get()),
+        write: syndrome.is_set(GFSYNR0::WNR),
+        instruction: syndrome.is_set(GFSYNR0::IND),
+        count: 1,
+    });
+    // Only what was seen is cleared: a fault that came meanwhile interrupts again.
+    registers.gfsr().set(status.get());
+    Some(Fault {
+        event,
+        lost: status.is_set(GFSR::MULTI),
+        other,
+    })
+}
+
+fn global_kind(status: LocalRegisterCopy<u32, GFSR::Register>) -> EventKind {
+    if status.any_matching_bits_set(GFSR::ICF::SET + GFSR::USF::SET) {
+        EventKind::NotAttached
+    } else {
+        EventKind::Other
+    }
+}
+
+/// Takes a bank's fault, if there is one.
+pub(crate) fn take_context<B: Bus>(frame: &Smmu<B>, bank: u16) -> Option<Fault> {
+    let registers = Registers(frame);
+    let status = frame.fsr(bank).extract();
+    if !is_pending(status) {
+        return None;
+    }
+    let syndrome = registers.fsynr0(bank).extract();
+    // What was recorded late came without its stream and address (IHI 0062 3.7.2).
+    let known = !syndrome.is_set(FSYNR0::AFR);
+    let event = known.then(|| Event {
+        stream: registers.cbfrsynra(bank).read(FAULT_STREAM::ID),
+        kind: context_kind(status),
+        code: status.get(),
+        address: Some(registers.far(bank).get()),
+        write: syndrome.is_set(FSYNR0::WNR),
+        instruction: syndrome.is_set(FSYNR0::IND),
+        count: 1,
+    });
+    frame.fsr(bank).set(status.get());
+    Some(Fault {
+        event,
+        lost: !known || status.is_set(FSR::MULTI),
+        other: 0,
+    })
+}
+
+/// Whether a frame has a fault of its own or of one of `banks` to tell.
+pub(crate) fn any<B: Bus>(frame: &Smmu<B>, mut banks: impl Iterator<Item = u16>) -> bool {
+    Registers(frame).gfsr().get() != 0 || banks.any(|bank| is_pending(frame.fsr(bank).extract()))
+}
+
+/// The format of the tables stands in the same register, and is no fault.
+fn is_pending(status: LocalRegisterCopy<u32, FSR::Register>) -> bool {
+    status.get() & !FSR::FORMAT::SET.value != 0
+}
+
+fn context_kind(status: LocalRegisterCopy<u32, FSR::Register>) -> EventKind {
+    if status.is_set(FSR::TF) {
+        EventKind::Translation
+    } else if status.is_set(FSR::PF) {
+        EventKind::Permission
+    } else if status.is_set(FSR::AFF) {
+        EventKind::AccessFlag
+    } else if status.is_set(FSR::ASF) {
+        EventKind::AddressSize
+    } else if status.is_set(FSR::EF) {
+        EventKind::WalkAbort
+    } else {
+        EventKind::Other
+    }
+}

@@ -1,0 +1,69 @@
+//! What runs short is said with numbers, and nothing is half done.
+
+use crate::common::*;
+use crate::fake::*;
+use smmu_v2::Error;
+use std::slice::from_ref;
+
+#[test]
+fn groups_run_short() {
+    let fake = Fake::new(3, 4);
+    let mut driver = probe(&fake);
+    driver.attach(&exact([0, 3]), &domain(1)).unwrap();
+    fake.take_log();
+    // 5 and 6 have no group in common.
+    let error = driver.attach(&exact([5, 6]), &domain(2)).unwrap_err();
+    assert_eq!(
+        error,
+        Error::Groups {
+            demand: 2,
+            free: 1,
+            capacity: 3
+        }
+    );
+    assert_eq!(
+        error.to_string(),
+        "2 more stream mapping groups are needed; of 3, 1 are free"
+    );
+    assert_eq!(fake.take_log(), []);
+    driver.attach(&exact([4, 5, 6, 7]), &domain(2)).unwrap();
+    assert!((4..8).all(|stream| bank_of(&fake, stream) == Some(1)));
+}
+
+#[test]
+fn banks_run_short() {
+    let fake = Fake::new(8, 2);
+    let mut driver = probe(&fake);
+    driver.attach(&one(1), &domain(1)).unwrap();
+    driver.attach(&one(2), &domain(2)).unwrap();
+    fake.take_log();
+    let error = driver.attach(&one(3), &domain(3)).unwrap_err();
+    assert_eq!(
+        error,
+        Error::Banks {
+            demand: 3,
+            capacity: 2
+        }
+    );
+    assert_eq!(fake.take_log(), []);
+    driver.attach(&one(3), &domain(2)).unwrap();
+    driver.detach(&one(1)).unwrap();
+    driver.attach(&one(1), &domain(3)).unwrap();
+    assert_eq!(
+        [1, 2, 3].map(|stream| bank_of(&fake, stream)),
+        [Some(0), Some(1), Some(1)]
+    );
+}
+
+#[test]
+fn vmids_are_as_wide_as_the_smmu_has_them() {
+    let fake = Fake::with(IDR0 | 8, 1 << 28 | 4, 2 << 4 | 2);
+    let setup = smmu_v2::Setup {
+        vmid_base: 0xf0,
+        ..SETUP
+    };
+    let mut driver = try_probe(from_ref(&fake), &setup).unwrap();
+    driver.attach(&one(1), &domain(0xf)).unwrap();
+    let error = driver.attach(&one(2), &domain(0x10)).unwrap_err();
+    assert_eq!(error.to_string(), "VMID 0x10 does not fit 8 bits");
+}
