@@ -27,10 +27,15 @@ const MAY_BE_UNSAFE: [(&str, &str); 6] = [
 ];
 
 /// Edges that must not be, directly or through others: from, to, why.
-const FORBIDDEN_EDGES: [(&str, &str, &str); 9] = [
+const FORBIDDEN_EDGES: [(&str, &str, &str); 16] = [
     (
         "portcullis",
         "smmu-v3",
+        "the core takes its driver as a file; the missing edge makes the binding deferred",
+    ),
+    (
+        "portcullis",
+        "smmu-v2",
         "the core takes its driver as a file; the missing edge makes the binding deferred",
     ),
     (
@@ -39,11 +44,17 @@ const FORBIDDEN_EDGES: [(&str, &str, &str); 9] = [
         "the core takes its driver as a file",
     ),
     ("topology", "smmu-v3", "the stream graph knows no SMMU version"),
+    ("topology", "smmu-v2", "the stream graph knows no SMMU version"),
     ("topology", "smmu-gate", "the stream graph knows no SMMU version"),
     ("topology", "driver-abi", "the stream graph knows no drivers"),
+    ("smmu-v2", "devicetree", "drivers know no device tree"),
+    ("smmu-v2", "topology", "drivers know no device tree"),
+    ("smmu-v2", "portcullis", "drivers know no hypervisor"),
+    ("smmu-v2", "smmu-v3", "a driver knows one SMMU version"),
     ("smmu-v3", "devicetree", "drivers know no device tree"),
     ("smmu-v3", "topology", "drivers know no device tree"),
     ("smmu-v3", "portcullis", "drivers know no hypervisor"),
+    ("dma", "smmu-v2", "the policy knows no driver"),
     ("dma", "smmu-v3", "the policy knows no driver"),
 ];
 

@@ -102,10 +102,15 @@ fn take_over<D: SmmuDriver>(info: &SmmuInfo) -> Result<ProbeReport, Status> {
         return Err(Status::BUSY);
     }
     let registers = host.map_registers(info.base, info.size)?;
+    let second = match info.second_base {
+        0 => None,
+        base => Some(host.map_registers(base, info.size)?),
+    };
     let memory = HostMemory::new(host, info.coherent != 0);
     let (driver, found) = D::probe(
         Parts {
             registers,
+            second,
             memory,
             clock: HostClock(host),
         },

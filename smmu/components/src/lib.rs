@@ -15,6 +15,7 @@ mod host;
 mod instances;
 mod memory;
 mod panic;
+mod report;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ pub use host::{Host, HostClock};
 pub use instances::{Instances, MAX_INSTANCES};
 pub use memory::{HostMemory, MAX_BLOCKS};
 pub use panic::panic;
+pub use report::{bits, record, warn};
 
 use driver_abi::{Domain, FaultRecord, InterruptLine, IpaRange, ProbeReport, SmmuInfo, Status, Stream};
 use mmio::Region;
@@ -33,6 +35,8 @@ use mmio::Region;
 pub struct Parts {
     /// The SMMU's registers.
     pub registers: Region,
+    /// A second frame that is programmed as one SMMU with the first.
+    pub second: Option<Region>,
     /// Memory for the tables and queues that the SMMU reads by itself.
     pub memory: HostMemory,
     /// The time.

@@ -2,13 +2,13 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 use component_glue::driver_abi::{
-    Domain, FaultKind, FaultRecord, InterruptLine, IpaRange, LogLevel, ProbeReport, SmmuInfo, Status, Stream,
-    access, features,
+    Domain, FaultRecord, InterruptLine, IpaRange, ProbeReport, SmmuInfo, Status, Stream, features,
 };
-use component_glue::{Component, Host, HostClock, HostMemory, Instances, Parts, SmmuDriver, component};
-use core::fmt::Display;
+use component_glue::{
+    Component, HostClock, HostMemory, Instances, Parts, SmmuDriver, bits, component, record, warn,
+};
 use mmio::Region;
-use smmu_v3::{Driver, Error, Event, EventKind, Setup};
+use smmu_v3::{Driver, Error, Setup};
 
 component! {
     driver: Smmu,
@@ -43,7 +43,7 @@ impl SmmuDriver for Smmu {
         ];
         let report = ProbeReport {
             instance: Instances::<Self>::NONE,
-            features: flags.iter().filter(|(has, _)| *has).map(|(_, flag)| flag).sum(),
+            features: bits(flags),
             stream_bits: driver.stream_bits().into(),
             output_bits: found.output_bits.into(),
             vmid_bits: found.vmid_bits.into(),
@@ -111,35 +111,6 @@ fn exact(stream: &Stream) -> Result<u32, Status> {
     }
 }
 
-/// An event in the words of the ABI.
-fn record(event: &Event) -> FaultRecord {
-    let kind = match event.kind {
-        EventKind::Translation => FaultKind::TRANSLATION,
-        EventKind::Permission => FaultKind::PERMISSION,
-        EventKind::AccessFlag => FaultKind::ACCESS_FLAG,
-        EventKind::AddressSize => FaultKind::ADDRESS_SIZE,
-        EventKind::NotAttached => FaultKind::NOT_ATTACHED,
-        EventKind::UnknownStream => FaultKind::UNKNOWN_STREAM,
-        EventKind::WalkAbort => FaultKind::WALK_ABORT,
-        EventKind::Lost => FaultKind::OVERFLOW,
-        EventKind::Other => FaultKind::OTHER,
-    };
-    let flags = [
-        (event.write, access::WRITE),
-        (event.instruction, access::INSTRUCTION),
-        (event.address.is_some(), access::ADDRESS_VALID),
-    ];
-    FaultRecord {
-        stream: event.stream,
-        kind,
-        ipa: event.address.unwrap_or(0),
-        access: flags.iter().filter(|(has, _)| *has).map(|(_, flag)| flag).sum(),
-        code: event.code,
-        count: event.count,
-        reserved: 0,
-    }
-}
-
 /// Prints what the driver says of an error, which a status cannot carry, and turns it into a status.
 fn failed(operation: &'static str) -> impl Fn(Error) -> Status {
     move |error| {
@@ -153,12 +124,5 @@ fn failed(operation: &'static str) -> impl Fn(Error) -> Status {
             Error::Attached { .. } | Error::VmidTaken { .. } => Status::BUSY,
             Error::Domain(_) | Error::Range { .. } => Status::INVALID,
         }
-    }
-}
-
-/// Prints a warning on the core's console.
-fn warn(operation: &str, problem: &dyn Display) {
-    if let Some(host) = Host::get() {
-        host.log(LogLevel::WARN, format_args!("{operation}: {problem}"));
     }
 }
