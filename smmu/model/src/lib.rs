@@ -46,9 +46,12 @@
 //! - Table memory is never reused, so that hardware that still points to a freed block is found.
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
 mod bits;
 mod clock;
 mod memory;
+mod stage2;
 pub mod v3;
 mod violations;
 

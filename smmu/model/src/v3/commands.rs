@@ -2,27 +2,7 @@
 
 use super::config::Config;
 use crate::bits::{aligned, bit, field, low16, low32, mask};
-
-/// What CMD_TLBI_S2_IPA covers (4.4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct IpaRange {
-    pub vmid: u16,
-    pub start: u64,
-    /// `None`: the entries that contain `start`, whatever their size.
-    pub range: Option<Range>,
-    /// Entries of the last level only, not cached table descriptors.
-    pub leaf: bool,
-}
-
-/// A range of a range invalidation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Range {
-    pub bytes: u64,
-    /// log2 of the granule that TG names.
-    pub granule: u32,
-    /// The only level of entries that need to be found; `None`: any.
-    pub level: Option<u32>,
-}
+use crate::stage2::{IpaRange, Range, level_shift};
 
 /// A legal command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,7 +167,7 @@ fn ipa_range(word0: u64, word1: u64, vmid: u16, config: &Config) -> Result<IpaRa
         return Err(format!("CMD_TLBI_S2_IPA: TTL 1 with TG {tg} is reserved"));
     }
     let level = (ttl != 0).then_some(ttl);
-    let unit = super::ste::level_shift(granule, level.unwrap_or(3));
+    let unit = level_shift(granule, level.unwrap_or(3));
     if !aligned(start, 1 << unit) {
         return Err(format!(
             "CMD_TLBI_S2_IPA: address {start:#x} is not aligned to TG and TTL"

@@ -1,6 +1,7 @@
 //! What an SMMUv3 says of itself: identification registers, and how slow it is.
 
 use crate::bits::{bit, field};
+use crate::stage2::physical_bits;
 
 /// How many steps of time the model lets pass before it does what it was asked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,18 +229,5 @@ impl Config {
             16 => bit(self.idr5(), 6),
             _ => false,
         }
-    }
-}
-
-/// The address width that an OAS or PS field means (IHI 0070 6.3.6); 7 is reserved and means the largest.
-pub(super) const fn physical_bits(encoded: u64) -> u32 {
-    match encoded {
-        0 => 32,
-        1 => 36,
-        2 => 40,
-        3 => 42,
-        4 => 44,
-        5 => 48,
-        _ => 52,
     }
 }

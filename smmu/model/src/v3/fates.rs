@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use super::registers::{cr0, gbpa};
 use super::state::State;
-use super::ste::{Entry, Tree, Words, is_bypass, parse};
+use super::ste::{Entry, Words, is_bypass, parse};
 use super::streams::Found;
 use crate::Rule;
+use crate::stage2::Tree;
 
 /// What may happen to a transaction of a stream, over every order in which writes may become visible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -18,20 +18,19 @@ mod streams;
 mod table;
 #[cfg(test)]
 mod tests;
-mod tlb;
 mod translate;
-mod walk;
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 
 use mmio::{Block, Bus};
 
+pub use crate::stage2::Attributes;
 pub use config::{Config, Delays, Overflow};
 pub use events::{Event, Line};
 pub use fates::Fates;
 pub use inject::Fault;
-pub use translate::{Attributes, DmaOutcome};
+pub use translate::DmaOutcome;
 
 use crate::{Clock, Memory, Ticker, Violations, Watcher};
 use state::State;

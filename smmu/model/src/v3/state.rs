@@ -8,8 +8,8 @@ use super::inject::Faults;
 use super::queue::Commands;
 use super::registers::{cr0, gbpa};
 use super::streams::Streams;
-use super::tlb::Tlb;
 use super::translate::Stalls;
+use crate::stage2::Tlb;
 use crate::{Memory, Rule, Violations};
 
 /// The registers. Base and control registers hold what was written; reserved bits are never set.

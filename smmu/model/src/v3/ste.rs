@@ -1,25 +1,11 @@
 //! Stream table entries (IHI 0070 5.2).
 
-use super::config::{Config, physical_bits};
+use super::config::Config;
 use crate::bits::{aligned, bit, field, low16, mask};
+use crate::stage2::{Regime, Tree, level_shift, physical_bits};
 
 /// The raw words of an entry.
 pub(super) type Words = [u64; 8];
-
-/// A stage-2 address space, as an entry describes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Tree {
-    /// S2TTB.
-    pub root: u64,
-    /// Input address bits, 64 - S2T0SZ.
-    pub input_bits: u32,
-    /// log2 of the granule.
-    pub granule: u32,
-    /// Level of the root table.
-    pub start_level: u32,
-    /// Effective S2PS in bits.
-    pub output_bits: u32,
-}
 
 /// A legal stage-2 translating entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +20,18 @@ pub(super) struct Stage2 {
     pub stall: bool,
     /// S2FWB: stage 2 decides the memory type alone.
     pub force_write_back: bool,
+}
+
+impl Stage2 {
+    /// How its descriptors are read.
+    pub(super) fn regime(&self, break_before_make_level: u64) -> Regime {
+        Regime {
+            tree: self.tree,
+            access_flag_ignored: self.access_flag_ignored,
+            force_write_back: self.force_write_back,
+            break_before_make_level,
+        }
+    }
 }
 
 /// Why an entry is not legal.
@@ -258,11 +256,6 @@ fn tree(word2: u64, word3: u64, granule: u32, config: &Config) -> Result<Tree, B
         start_level,
         output_bits,
     })
-}
-
-/// The lowest input address bit that a table of `level` resolves.
-pub(super) fn level_shift(granule: u32, level: u32) -> u32 {
-    granule + (granule - 3) * (3 - level)
 }
 
 /// The bits of an entry that the SMMU uses, so that two entries can be compared (5.2; compare the used bits only).

@@ -5,32 +5,9 @@ use super::registers::{cr2, gbpa};
 use super::state::State;
 use super::ste::{Entry, Stage2, parse};
 use super::streams::Found;
-use super::tlb::{Leaf, Tagged};
-use super::walk::{WalkFault, walk};
 use crate::Rule;
-use crate::bits::{field, mask};
-
-/// The memory attributes of a translation, as the leaf descriptor has them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Attributes {
-    /// MemAttr, bits 5:2.
-    pub memory: u8,
-    /// SH, bits 9:8.
-    pub shareability: u8,
-    /// XN, bits 54:53.
-    pub execute_never: u8,
-}
-
-impl Attributes {
-    pub(super) fn of(descriptor: u64) -> Self {
-        let byte = |high, low| field(descriptor, high, low).to_le_bytes()[0];
-        Attributes {
-            memory: byte(5, 2),
-            shareability: byte(9, 8),
-            execute_never: byte(54, 53),
-        }
-    }
-}
+use crate::bits::mask;
+use crate::stage2::{Attributes, Leaf, Regime, Tagged, WalkFault, walk};
 
 /// What became of an access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,7 +160,9 @@ impl State {
         let cached = self.tlb.branch(vmid, address);
         let level = self.config.break_before_make_level();
         let memory = self.memory.clone();
-        let (found, result) = walk(stage2, address, cached, level, |at| memory.device_read(at));
+        let (found, result) = walk(&stage2.regime(level), address, cached, |at| {
+            memory.device_read(at)
+        });
         for (at, descriptor, detail) in found.complaints {
             let subject = format!("descriptor at {at:#x}");
             self.violation(
@@ -304,20 +283,17 @@ impl State {
 
     /// Cached translations that a fresh walk would not find.
     pub(super) fn unsettled_translations(&self, left: &mut Vec<String>) {
-        let fresh = |vmid, tree, address| {
-            let stage2 = Stage2 {
-                vmid,
+        let fresh = |tree, address| {
+            let regime = Regime {
                 tree,
                 access_flag_ignored: true,
-                record: false,
-                stall: false,
                 force_write_back: true,
+                break_before_make_level: self.config.break_before_make_level(),
             };
-            let level = self.config.break_before_make_level();
-            walk(&stage2, address, None, level, |at| self.memory.peek(at)).0
+            walk(&regime, address, None, |at| self.memory.peek(at)).0
         };
         for Tagged { vmid, tree, item, .. } in self.tlb.leaves() {
-            if fresh(*vmid, *tree, item.start).leaf != Some(*item) {
+            if fresh(*tree, item.start).leaf != Some(*item) {
                 left.push(format!(
                     "VMID {vmid}: the cached translation of {:#x} is not what the tables say",
                     item.start
@@ -325,7 +301,7 @@ impl State {
             }
         }
         for Tagged { vmid, tree, item, .. } in self.tlb.branches() {
-            if !fresh(*vmid, *tree, item.start).branches.contains(item) {
+            if !fresh(*tree, item.start).branches.contains(item) {
                 let detail = format!(
                     "VMID {vmid}: the cached table descriptor of {:#x} is not what the tables say",
                     item.start

@@ -1,14 +1,36 @@
 //! Cached translations and table descriptors, tagged by VMID (IHI 0070 3.17).
 
-use std::collections::BTreeSet;
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 
-use super::commands::IpaRange;
-use super::ste::Tree;
-use super::translate::Attributes;
+use super::tree::{Attributes, Tree};
+
+/// What an invalidation by IPA covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct IpaRange {
+    pub vmid: u16,
+    pub start: u64,
+    /// `None`: the entries that contain `start`, whatever their size.
+    pub range: Option<Range>,
+    /// Entries of the last level only, not cached table descriptors.
+    pub leaf: bool,
+}
+
+/// A range of a range invalidation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Range {
+    pub bytes: u64,
+    /// log2 of the granule that TG names.
+    pub granule: u32,
+    /// The only level of entries that need to be found; `None`: any.
+    pub level: Option<u32>,
+}
 
 /// A cached last-level descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Leaf {
+pub(crate) struct Leaf {
     pub start: u64,
     pub bytes: u64,
     pub level: u32,
@@ -21,7 +43,7 @@ pub(super) struct Leaf {
 
 /// A cached table descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Branch {
+pub(crate) struct Branch {
     pub start: u64,
     pub bytes: u64,
     /// The level of the table it points to.
@@ -32,7 +54,7 @@ pub(super) struct Branch {
 
 /// A cached thing with its tag.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Tagged<T> {
+pub(crate) struct Tagged<T> {
     pub vmid: u16,
     /// Under which tree it was found. Hardware does not know; it is kept to find a VMID used twice.
     pub tree: Tree,
@@ -42,7 +64,7 @@ pub(super) struct Tagged<T> {
 
 /// The TLB and the walk cache. Nothing leaves them but by invalidation.
 #[derive(Debug)]
-pub(super) struct Tlb {
+pub(crate) struct Tlb {
     /// Nothing invalidated it since reset.
     pub unknown: bool,
     leaves: Vec<Tagged<Leaf>>,
@@ -67,7 +89,7 @@ fn overlaps(start: u64, bytes: u64, other: u64, other_bytes: u64) -> bool {
 }
 
 impl Tlb {
-    pub(super) fn leaf(&self, vmid: u16, address: u64) -> Option<Leaf> {
+    pub(crate) fn leaf(&self, vmid: u16, address: u64) -> Option<Leaf> {
         let hits = |leaf: &&Tagged<Leaf>| {
             leaf.vmid == vmid && overlaps(leaf.item.start, leaf.item.bytes, address, 1)
         };
@@ -75,7 +97,7 @@ impl Tlb {
     }
 
     /// The deepest cached table descriptor on the way to `address`.
-    pub(super) fn branch(&self, vmid: u16, address: u64) -> Option<Branch> {
+    pub(crate) fn branch(&self, vmid: u16, address: u64) -> Option<Branch> {
         let on_the_way = self.branches.iter().filter(|branch| {
             branch.vmid == vmid && overlaps(branch.item.start, branch.item.bytes, address, 1)
         });
@@ -85,7 +107,7 @@ impl Tlb {
     }
 
     /// Cached translations of `vmid` that overlap a new one.
-    pub(super) fn conflicts(&self, vmid: u16, new: &Leaf) -> Vec<Leaf> {
+    pub(crate) fn conflicts(&self, vmid: u16, new: &Leaf) -> Vec<Leaf> {
         let conflicting = self.leaves.iter().filter(|leaf| {
             leaf.vmid == vmid && overlaps(leaf.item.start, leaf.item.bytes, new.start, new.bytes)
         });
@@ -93,7 +115,7 @@ impl Tlb {
     }
 
     /// Whether something is cached for `vmid` from another tree.
-    pub(super) fn foreign(&self, vmid: u16, tree: &Tree) -> bool {
+    pub(crate) fn foreign(&self, vmid: u16, tree: &Tree) -> bool {
         self.leaves
             .iter()
             .any(|leaf| leaf.vmid == vmid && leaf.tree != *tree)
@@ -103,11 +125,11 @@ impl Tlb {
                 .any(|branch| branch.vmid == vmid && branch.tree != *tree)
     }
 
-    pub(super) fn insert_leaf(&mut self, leaf: Tagged<Leaf>) {
+    pub(crate) fn insert_leaf(&mut self, leaf: Tagged<Leaf>) {
         self.leaves.push(leaf);
     }
 
-    pub(super) fn insert_branch(&mut self, branch: Tagged<Branch>) {
+    pub(crate) fn insert_branch(&mut self, branch: Tagged<Branch>) {
         if !self
             .branches
             .iter()
@@ -117,12 +139,12 @@ impl Tlb {
         }
     }
 
-    pub(super) fn remember_table(&mut self, vmid: u16, base: u64, bytes: u64) {
+    pub(crate) fn remember_table(&mut self, vmid: u16, base: u64, bytes: u64) {
         self.walked.insert((vmid, base, bytes));
     }
 
     /// The tables that were walked for a VMID, or for all.
-    pub(super) fn tables(&self, vmid: Option<u16>) -> impl Iterator<Item = (u64, u64)> {
+    pub(crate) fn tables(&self, vmid: Option<u16>) -> impl Iterator<Item = (u64, u64)> {
         let of = self
             .walked
             .iter()
@@ -131,35 +153,35 @@ impl Tlb {
     }
 
     /// The tables that cached descriptors point to.
-    pub(super) fn cached_tables(&self) -> impl Iterator<Item = (u64, u64)> {
+    pub(crate) fn cached_tables(&self) -> impl Iterator<Item = (u64, u64)> {
         self.branches
             .iter()
             .map(|branch| (branch.item.table, 1 << branch.item.granule))
     }
 
-    pub(super) fn leaves(&self) -> &[Tagged<Leaf>] {
+    pub(crate) fn leaves(&self) -> &[Tagged<Leaf>] {
         &self.leaves
     }
 
-    pub(super) fn branches(&self) -> &[Tagged<Branch>] {
+    pub(crate) fn branches(&self) -> &[Tagged<Branch>] {
         &self.branches
     }
 
-    pub(super) fn invalidate_all(&mut self, exposed: u64) {
+    pub(crate) fn invalidate_all(&mut self, exposed: u64) {
         self.unknown = false;
         self.leaves.retain(|leaf| leaf.born > exposed);
         self.branches.retain(|branch| branch.born > exposed);
     }
 
-    pub(super) fn invalidate_vmid(&mut self, vmid: u16, exposed: u64) {
+    pub(crate) fn invalidate_vmid(&mut self, vmid: u16, exposed: u64) {
         self.leaves
             .retain(|leaf| leaf.vmid != vmid || leaf.born > exposed);
         self.branches
             .retain(|branch| branch.vmid != vmid || branch.born > exposed);
     }
 
-    /// CMD_TLBI_S2_IPA; returns the entries that its hints wrongly spared.
-    pub(super) fn invalidate_range(&mut self, range: &IpaRange, exposed: u64) -> Vec<(u64, String)> {
+    /// Invalidates by IPA; returns the entries that its hints wrongly spared.
+    pub(crate) fn invalidate_range(&mut self, range: &IpaRange, exposed: u64) -> Vec<(u64, String)> {
         let mut spared = Vec::new();
         let bytes = range.range.map_or(1, |range| range.bytes);
         let granule = range.range.map(|range| range.granule);

@@ -1,13 +1,14 @@
 //! The walk of stage-2 tables (DDI 0487 D8.2 to D8.6, VMSAv8-64, without LPA2).
 
-use super::ste::{Stage2, Tree, level_shift};
+use alloc::vec::Vec;
+
 use super::tlb::{Branch, Leaf};
-use super::translate::Attributes;
+use super::tree::{Attributes, Regime, Tree, level_shift};
 use crate::bits::{bit, field, mask};
 
 /// Why a walk found no translation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum WalkFault {
+pub(crate) enum WalkFault {
     /// No valid descriptor.
     Translation,
     /// A table or output address is too large.
@@ -20,8 +21,10 @@ pub(super) enum WalkFault {
 
 /// What a walk found, and passed on its way.
 #[derive(Debug, Default)]
-pub(super) struct Walk {
+pub(crate) struct Walk {
     pub leaf: Option<Leaf>,
+    /// The level of the last descriptor that was read, or of the root.
+    pub level: u32,
     pub branches: Vec<Branch>,
     /// Tables read from: base and size.
     pub tables: Vec<(u64, u64)>,
@@ -36,17 +39,18 @@ struct Position {
     table: u64,
 }
 
-/// Walks for `address`, from a cached table descriptor where there is one. `read` returns `None` for a bus error;
-/// `skip_level` says whether the break-before-make level allows nT.
-pub(super) fn walk(
-    stage2: &Stage2,
+/// Walks for `address`, from a cached table descriptor where there is one. `read` returns `None` for a bus error.
+pub(crate) fn walk(
+    regime: &Regime,
     address: u64,
     cached: Option<Branch>,
-    break_before_make_level: u64,
     read: impl Fn(u64) -> Option<u64>,
 ) -> (Walk, Result<(), WalkFault>) {
-    let tree = &stage2.tree;
-    let mut found = Walk::default();
+    let tree = &regime.tree;
+    let mut found = Walk {
+        level: tree.start_level,
+        ..Walk::default()
+    };
     if address >> tree.input_bits != 0 {
         return (found, Err(WalkFault::Translation));
     }
@@ -61,14 +65,7 @@ pub(super) fn walk(
         },
     );
     loop {
-        match step(
-            stage2,
-            address,
-            position,
-            break_before_make_level,
-            &read,
-            &mut found,
-        ) {
+        match step(regime, address, position, &read, &mut found) {
             Ok(Some(next)) => position = next,
             Ok(None) => return (found, Ok(())),
             Err(fault) => return (found, Err(fault)),
@@ -78,14 +75,14 @@ pub(super) fn walk(
 
 /// Reads one descriptor; `Some` is the next table.
 fn step(
-    stage2: &Stage2,
+    regime: &Regime,
     address: u64,
     Position { level, table }: Position,
-    break_before_make_level: u64,
     read: &impl Fn(u64) -> Option<u64>,
     found: &mut Walk,
 ) -> Result<Option<Position>, WalkFault> {
-    let tree = &stage2.tree;
+    let tree = &regime.tree;
+    found.level = level;
     let shift = level_shift(tree.granule, level);
     let index = index(tree, address, level);
     let table_bytes = if level == tree.start_level {
@@ -134,9 +131,9 @@ fn step(
         return Err(WalkFault::Translation);
     }
     let output = descriptor & mask(47, shift);
-    complain(stage2, at, descriptor, shift, break_before_make_level, found);
+    complain(regime, at, descriptor, shift, found);
     check_size(descriptor, output, tree)?;
-    if !bit(descriptor, 10) && !stage2.access_flag_ignored {
+    if !bit(descriptor, 10) && !regime.access_flag_ignored {
         return Err(WalkFault::AccessFlag);
     }
     found.leaf = Some(Leaf {
@@ -173,16 +170,9 @@ fn check_size(descriptor: u64, address: u64, tree: &Tree) -> Result<(), WalkFaul
 }
 
 /// Reserved bits and encodings of a block or page descriptor (DDI 0487 D8.3, D8.6).
-fn complain(
-    stage2: &Stage2,
-    at: u64,
-    descriptor: u64,
-    shift: u32,
-    break_before_make_level: u64,
-    found: &mut Walk,
-) {
+fn complain(regime: &Regime, at: u64, descriptor: u64, shift: u32, found: &mut Walk) {
     let mut low = if shift > 12 { mask(shift - 1, 12) } else { 0 };
-    if break_before_make_level > 0 {
+    if regime.break_before_make_level > 0 {
         low &= !mask(16, 16); // nT
     }
     let memory = field(descriptor, 5, 2);
@@ -192,7 +182,7 @@ fn complain(
         (bit(descriptor, 11), "bit 11 is reserved"),
         (bit(descriptor, 50), "bit 50 is reserved"),
         (
-            !stage2.force_write_back && normal && memory & 3 == 0,
+            !regime.force_write_back && normal && memory & 3 == 0,
             "reserved MemAttr",
         ),
         (normal && field(descriptor, 9, 8) == 1, "reserved shareability"),
