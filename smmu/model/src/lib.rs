@@ -1,9 +1,12 @@
-//! Strict register-level models of Arm SMMUs, for host tests of the drivers and of the gate.
+//! Strict register-level models of Arm SMMUs, for tests of the drivers and of the gate.
 //!
-//! A model is written from the manual alone (SMMUv3: IHI 0070G; tables: DDI 0487) and shares no code with the
-//! drivers it tests: it parses registers, stream table entries, commands and translation tables from raw words.
-//! It is stricter than hardware. Whatever the manual forbids, calls UNPREDICTABLE, or leaves without a guarantee
+//! A model is written from the manual alone (SMMUv3: IHI 0070G; SMMUv2: IHI 0062; tables: DDI 0487) and shares no
+//! code with the drivers it tests: it parses registers, stream table entries, commands and translation tables from
+//! raw words. It is stricter than hardware. Whatever the manual forbids, calls UNPREDICTABLE, or leaves without a guarantee
 //! is written down as a [`Violation`], and the test fails.
+//!
+//! What follows is about SMMUv3; see [`v2`] for SMMUv1 and SMMUv2, whose model a bare-metal program can run too,
+//! without the feature `std`.
 //!
 //! # How to use it
 //! ```
@@ -44,17 +47,24 @@
 //!   seen with any value it had, and every such mixture must be the old entry, the new one, or abort.
 //! - Invalidations take effect when the `CMD_SYNC` after them completes, not before.
 //! - Table memory is never reused, so that hardware that still points to a freed block is found.
+#![cfg_attr(not(feature = "std"), no_std)]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
 mod bits;
+#[cfg(feature = "std")]
 mod clock;
+#[cfg(feature = "std")]
 mod memory;
 mod stage2;
+pub mod v2;
+#[cfg(feature = "std")]
 pub mod v3;
 mod violations;
 
+#[cfg(feature = "std")]
 pub use clock::{Clock, Ticker};
+#[cfg(feature = "std")]
 pub use memory::{Memory, Watcher};
 pub use violations::{Rule, Violation, Violations};

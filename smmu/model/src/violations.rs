@@ -1,8 +1,11 @@
 //! What a driver did wrong, written down for the test.
 
-use std::cell::RefCell;
-use std::fmt;
-use std::rc::Rc;
+use alloc::format;
+use alloc::rc::Rc;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::cell::RefCell;
+use core::fmt;
 
 /// The rule that was broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +56,20 @@ pub enum Rule {
     VmidReuse,
     /// A stream may be in bypass.
     Bypass,
+    /// SMMUv2: a stream ID can match several stream mappings.
+    StreamMatchConflict,
+    /// SMMUv2: a stream mapping names a context bank that does not exist.
+    IllegalStreamMapping,
+    /// SMMUv2: a context bank's registers do not fit each other, its kind, or what the SMMU offers.
+    IllegalContextBank,
+    /// SMMUv2: a secure register was written where its non-secure copy was meant.
+    SecureRegister,
+    /// SMMUv2: a transaction was resumed that is not stalled.
+    StallProtocol,
+    /// SMMUv2: two instances that are one SMMU hold different things.
+    InstancesDiffer,
+    /// SMMUv2: what an erratum of the implementation forbids.
+    Erratum,
 }
 
 /// One broken rule.
@@ -76,7 +93,7 @@ struct Log(RefCell<Vec<Violation>>);
 
 /// The violations of one simulated machine. A handle: clones share the list.
 ///
-/// When the last handle is dropped with violations that nobody took, the test fails.
+/// When the last handle is dropped with violations that nobody took, the test fails (with the feature `std`).
 #[derive(Clone, Default)]
 pub struct Violations(Rc<Log>);
 
@@ -116,6 +133,7 @@ impl Violations {
     }
 
     /// Writes a violation down, once.
+    #[cfg(feature = "std")]
     pub(crate) fn record(
         &self,
         rule: Rule,
@@ -124,13 +142,17 @@ impl Violations {
         section: &'static str,
         detail: impl Into<String>,
     ) {
-        let violation = Violation {
+        self.push(Violation {
             rule,
             subject: subject.into(),
             value,
             detail: detail.into(),
             section,
-        };
+        });
+    }
+
+    /// Writes a violation down, once.
+    pub fn push(&self, violation: Violation) {
         let mut list = self.0.0.borrow_mut();
         if !list.contains(&violation) {
             list.push(violation);
@@ -144,6 +166,7 @@ impl fmt::Debug for Violations {
     }
 }
 
+#[cfg(feature = "std")]
 impl Drop for Log {
     fn drop(&mut self) {
         let left = self.0.borrow();

@@ -139,6 +139,15 @@ impl Tlb {
         }
     }
 
+    /// Lets the oldest entries go, as hardware may at any time, until there are at most `most` of each kind.
+    pub(crate) fn limit(&mut self, most: usize) {
+        self.leaves.drain(..self.leaves.len().saturating_sub(most));
+        self.branches.drain(..self.branches.len().saturating_sub(most));
+        while self.walked.len() > most {
+            self.walked.pop_first();
+        }
+    }
+
     pub(crate) fn remember_table(&mut self, vmid: u16, base: u64, bytes: u64) {
         self.walked.insert((vmid, base, bytes));
     }

@@ -2,6 +2,7 @@
 
 use mmio::{Block, Bus, Clock as _, TableMemory};
 
+pub(crate) use crate::stage2::testing::{RO, RW, Tree};
 use crate::v3::{Config, DmaOutcome, Event, Smmu};
 use crate::{Clock, Memory};
 
@@ -47,9 +48,6 @@ pub(crate) const STREAM: u32 = 0x10;
 pub(crate) const VMID: u16 = 7;
 pub(crate) const PAGE: u64 = 0x1000;
 pub(crate) const BLOCK: u64 = 0x20_0000;
-/// Valid, access flag, inner shareable, normal write-back, readable and writable.
-pub(crate) const RW: u64 = 1 << 10 | 3 << 8 | 3 << 6 | 0xf << 2 | 1;
-pub(crate) const RO: u64 = RW & !(1 << 7);
 
 /// A valid stage-2 entry: 39 bits of input, root at level 1, 4 KiB granule, 44 bits of output, S2R.
 pub(crate) fn stage2_entry(root: u64, vmid: u16) -> [u64; 8] {
@@ -285,58 +283,5 @@ impl Rig {
     #[track_caller]
     pub(crate) fn settled(&self) {
         assert_eq!(self.smmu.unsettled(), Vec::<String>::new());
-    }
-}
-
-/// A stage-2 tree of the 4 KiB granule.
-pub(crate) struct Tree {
-    pub memory: Memory,
-    pub root: u64,
-    pub bits: u32,
-    pub level: u32,
-}
-
-impl Tree {
-    pub(crate) fn store(&mut self, address: u64, value: u64) {
-        self.memory.write(address, value);
-        self.memory.publish(address, 8);
-    }
-
-    /// The address of the descriptor of `ipa` at `level`, with tables made on the way.
-    pub(crate) fn descriptor(&mut self, ipa: u64, level: u32) -> u64 {
-        let mut table = self.root;
-        let mut at = self.level;
-        loop {
-            let shift = 12 + 9 * (3 - at);
-            let mask = if at == self.level { u64::MAX } else { 0x1ff };
-            let slot = table + (ipa >> shift & mask) * 8;
-            if at == level {
-                return slot;
-            }
-            let next = self.memory.read(slot);
-            table = if next & 3 == 3 {
-                next & 0xffff_ffff_f000
-            } else {
-                let new = self.memory.allocate(0x1000, 0x1000).unwrap().address;
-                self.store(slot, new | 3);
-                new
-            };
-            at += 1;
-        }
-    }
-
-    pub(crate) fn map_page(&mut self, ipa: u64, pa: u64, rights: u64) {
-        let slot = self.descriptor(ipa, 3);
-        self.store(slot, pa | rights | 2);
-    }
-
-    pub(crate) fn map_block(&mut self, ipa: u64, pa: u64, level: u32) {
-        let slot = self.descriptor(ipa, level);
-        self.store(slot, pa | RW);
-    }
-
-    pub(crate) fn unmap(&mut self, ipa: u64, level: u32) {
-        let slot = self.descriptor(ipa, level);
-        self.store(slot, 0);
     }
 }

@@ -1,0 +1,46 @@
+//! A strict model of an SMMUv1 or SMMUv2 (IHI 0062), non-secure side, stage 2.
+//!
+//! Register names are those of IHI 0062, and a violation names the register whose description it breaks. Offsets and
+//! fields were compared with two public register references of MMU-500 integrations.
+//!
+//! [`Device`] is the model itself, without sharing, for a program on bare metal; [`Smmu`] puts it among simulated
+//! memory and time, for host tests.
+//!
+//! # What is strict
+//! - TLB entries and walk cache entries stay until an invalidation that covers them *and* a later synchronisation that
+//!   covers the invalidation is done: SMMU_TLBI* by SMMU_sTLBGSYNC, SMMU_CBn_TLBIIPAS2* by that or by the bank's own.
+//! - When transactions can first reach a context bank, all its registers must have been written and fit each other, the
+//!   TLB must be known, its VMID must not be in use for another tree, its root table must be allocated and published.
+//! - SMMU_CBn_TTBR0 and TCR do not change under transactions, SMMU_CBARn and CBA2Rn not while SCTLR.M is set.
+//! - No two valid stream mappings may match one stream ID, from the first moment on.
+
+mod access;
+mod bank;
+mod banks;
+mod checks;
+mod device;
+mod faults;
+mod format;
+mod global;
+#[cfg(feature = "std")]
+mod handle;
+mod host;
+mod instance;
+mod live;
+mod params;
+mod registers;
+mod route;
+mod streams;
+mod sync;
+#[cfg(test)]
+#[cfg(feature = "std")]
+mod tests;
+mod transaction;
+
+pub use crate::stage2::Attributes;
+pub use device::{Defect, Device};
+#[cfg(feature = "std")]
+pub use handle::{Frame, Smmu};
+pub use host::Host;
+pub use params::{Params, Version};
+pub use route::{Blocked, Bypass, FaultKind, How, Outcome, Passed, Route};
