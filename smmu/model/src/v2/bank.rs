@@ -119,6 +119,17 @@ impl Bank {
         self.fsr & fsr::FAULTS != 0
     }
 
+    /// The fault is cleared: the next one may be recorded before software looks again.
+    pub(super) fn forget_syndrome(&mut self, noise: bool) {
+        self.fsr &= !fsr::FORMAT;
+        if noise {
+            self.far = 0x5a5a_a5a5_5a5a;
+            self.ipafar = 0x5a5a_a5a5_5000;
+            self.fsynr = [0x10, 0];
+            self.cbfrsynra = 0x4321;
+        }
+    }
+
     /// The level of its interrupt: faults, and a stalled transaction.
     pub(super) fn interrupt(&self) -> bool {
         self.sctlr & sctlr::CFIE != 0 && self.fsr & (fsr::FAULTS | fsr::MULTI | fsr::SS) != 0

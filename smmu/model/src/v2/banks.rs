@@ -47,7 +47,7 @@ impl<H: Host> Instance<H> {
                 let [first, second] = &mut bank.fsynr;
                 *(if register == cb::FSYNR0 { first } else { second }) = value;
             }),
-            cb::TLBSYNC if self.params.version == Version::V2 => self.start_bank_sync(index),
+            cb::TLBSYNC => self.start_bank_sync(index),
             cb::TLBSTATUS => return self.read_only("TLBSTATUS", value),
             _ => return false,
         }
@@ -240,11 +240,16 @@ impl<H: Host> Instance<H> {
         let fields = fsr::FAULTS | fsr::MULTI | fsr::SS | fsr::FORMAT;
         self.reserved(&format!("CB{index}_FSR"), value.into(), fields.into(), FSR);
         let faults = value & (fsr::FAULTS | fsr::MULTI);
+        let noise = self.params.noise;
         self.change_bank(index, |bank| {
+            let had_fault = bank.has_fault();
             if restore {
                 bank.fsr |= faults;
             } else {
                 bank.fsr &= !faults;
+            }
+            if had_fault && !bank.has_fault() {
+                bank.forget_syndrome(noise);
             }
         });
     }

@@ -1,5 +1,6 @@
 //! An SMMU as software meets it: one instance, or two that are programmed as one.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -73,6 +74,21 @@ impl<H: Host> Device<H> {
             instance.write(offset, Width::Double, value);
         }
         self.check_bypass();
+    }
+
+    /// An access of a width that no register has, as a program behind trapped registers may see it.
+    pub fn wrong_width(&self, frame: usize, offset: usize, bytes: usize) {
+        if let Some(instance) = self.instances.get(frame) {
+            let detail = format!("an access of {bytes} bytes");
+            let subject = format!("register {offset:#x}");
+            instance.violation(
+                Rule::NoSuchRegister,
+                subject,
+                0u32,
+                "IHI 0062 SMMU address space",
+                detail,
+            );
+        }
     }
 
     /// One step of time.

@@ -51,7 +51,7 @@ pub(super) fn regime(raw: &Raw, params: &Params) -> Result<Regime, Bad> {
     let shape = if raw.aarch64 {
         aarch64(tcr, params)?
     } else {
-        aarch32_long(tcr)?
+        aarch32_long(tcr, params)?
     };
     if shape.input_bits > params.input_bits().max(32) {
         return bad("TCR.T0SZ", field(tcr, 5, 0), "input wider than IDR2.IAS");
@@ -110,7 +110,10 @@ fn aarch64(tcr: u64, params: &Params) -> Result<Shape, Bad> {
 }
 
 /// The AArch32 long-descriptor format (DDI 0487 G5.5): T0SZ is signed, and S repeats its sign.
-fn aarch32_long(tcr: u64) -> Result<Shape, Bad> {
+fn aarch32_long(tcr: u64, params: &Params) -> Result<Shape, Bad> {
+    if !params.long_descriptors() {
+        return bad("CBA2R.VA64", 0, "AArch32 tables, which IDR0.PTFS does not offer");
+    }
     let t0sz = field(tcr, 3, 0);
     if bit(tcr, 4) != bit(tcr, 3) {
         return bad("TCR.S", field(tcr, 4, 4), "it does not repeat the sign of T0SZ");

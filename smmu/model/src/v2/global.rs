@@ -55,7 +55,7 @@ impl<H: Host> Instance<H> {
             gr0::TLBGSTATUS => return self.read_only("TLBGSTATUS", value),
             gr0::GFSR => {
                 self.reserved("GFSR", value.into(), (gfsr::FAULTS | gfsr::MULTI).into(), GFSR);
-                self.fault.gfsr &= !value;
+                self.clear_global_fault(value);
             }
             gr0::GFSRRESTORE => {
                 self.reserved(
@@ -136,8 +136,22 @@ impl<H: Host> Instance<H> {
         if self.params.conflicts_always_fault {
             self.cr0 |= cr0::SMCFCFG;
         }
+        if self.params.mmu500 {
+            // DDI 0517 2.3.4: there is no override of the fault model.
+            self.cr0 &= !cr0::STALLD;
+        }
         if !self.params.configuration_faults {
             self.cr0 &= !(cr0::GCFGFRE | cr0::GCFGFIE);
+        }
+    }
+
+    fn clear_global_fault(&mut self, value: u32) {
+        let had_fault = self.fault.gfsr & gfsr::FAULTS != 0;
+        self.fault.gfsr &= !value;
+        if had_fault && self.fault.gfsr & gfsr::FAULTS == 0 && self.params.noise {
+            // The next fault may be recorded before software looks again.
+            self.fault.gfar = 0x5a5a_a5a5_5a5a;
+            self.fault.gfsynr = [0x2, 0x4321, 0];
         }
     }
 

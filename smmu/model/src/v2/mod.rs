@@ -1,7 +1,8 @@
 //! A strict model of an SMMUv1 or SMMUv2 (IHI 0062), non-secure side, stage 2.
 //!
 //! Register names are those of IHI 0062, and a violation names the register whose description it breaks. Offsets and
-//! fields were compared with two public register references of MMU-500 integrations.
+//! fields were compared with two public register references of MMU-500 integrations; what is peculiar to the MMU-500 is
+//! DDI 0517.
 //!
 //! [`Device`] is the model itself, without sharing, for a program on bare metal; [`Smmu`] puts it among simulated
 //! memory and time, for host tests.
@@ -12,6 +13,7 @@
 //! - When transactions can first reach a context bank, all its registers must have been written and fit each other, the
 //!   TLB must be known, its VMID must not be in use for another tree, its root table must be allocated and published.
 //! - SMMU_CBn_TTBR0 and TCR do not change under transactions, SMMU_CBARn and CBA2Rn not while SCTLR.M is set.
+//! - The syndrome of a fault is noise as soon as the fault is cleared.
 //! - No two valid stream mappings may match one stream ID, from the first moment on.
 
 mod access;

@@ -29,8 +29,8 @@ pub struct Params {
     pub conflicts_always_fault: bool,
     /// SMMU_sCR0.GCFGFRE and GCFGFIE can be set.
     pub configuration_faults: bool,
-    /// SMMU_sACR.CACHE_LOCK and SMMU_CBn_ACTLR.CPRE of the MMU-500, the latter on after reset and unsafe (errata 826419
-    /// and 841119).
+    /// An MMU-500: SMMU_sACR.CACHE_LOCK (DDI 0517 3.5.1); SMMU_CBn_ACTLR.CPRE, which is on after reset and unsafe (errata
+    /// 826419 and 841119); no SMMU_sCR0.STALLD.
     pub mmu500: bool,
     /// Whether registers without an architected reset value hold noise, rather than zero.
     pub noise: bool,
@@ -140,7 +140,7 @@ impl Params {
         Params::generic().with_idr(0, 29, 28, 0)
     }
 
-    /// The same with bits `high..=low` of `IDR<index>` set to `value`.
+    /// The same with bits `high..=low` of `IDR<index>` set to `value`; the index is 0, 1, 2 or 7.
     #[must_use]
     pub const fn with_idr(mut self, index: usize, high: u32, low: u32, value: u32) -> Self {
         let mask = (u32::MAX >> (31 - high)) & (u32::MAX << low);
@@ -194,6 +194,10 @@ impl Params {
     /// IDR0.EXIDS.
     pub(super) const fn extended_stream_ids(&self) -> bool {
         bit(self.idr[0] as u64, 8)
+    }
+    /// IDR0.PTFS: AArch32 long descriptors are offered.
+    pub(super) const fn long_descriptors(&self) -> bool {
+        !bit(self.idr[0] as u64, 25)
     }
     /// IDR0.NUMIRPT.
     pub(super) const fn context_interrupts(&self) -> u64 {

@@ -177,12 +177,31 @@ fn resuming_nothing_is_refused() {
 
 #[test]
 fn stalld_turns_stalls_into_ends() {
+    for (params, stalls) in [(Params::generic(), false), (Params::mmu500(), true)] {
+        let rig = Rig::new(params);
+        rig.attached();
+        rig.write_bank(BANK, SCTLR, ON | 1 << 7);
+        rig.write(CR0, SHUT | 1 << 8);
+        let blocked = rig.dma(0, false).unwrap_err();
+        assert_eq!((blocked.stalled.is_some(), blocked.aborted), (stalls, !stalls));
+    }
+}
+
+#[test]
+fn a_syndrome_is_read_before_its_fault_is_cleared() {
     let rig = Rig::new(Params::generic());
     rig.attached();
-    rig.write_bank(BANK, SCTLR, ON | 1 << 7);
-    rig.write(CR0, SHUT | 1 << 8);
-    let blocked = rig.dma(0, false).unwrap_err();
-    assert_eq!((blocked.stalled, blocked.aborted), (None, true));
+    rig.blocked(0x5000, false, FaultKind::Translation);
+    rig.write_bank(BANK, FSR, 1 << 31);
+    assert_eq!(rig.frame.read64(rig.bank(BANK, FAR)), 0x5000);
+    rig.write_bank(BANK, FSR, 1 << 1);
+    assert_ne!(rig.frame.read64(rig.bank(BANK, FAR)), 0x5000);
+    assert_ne!(rig.read(rig.global1(0x400 + 4 * BANK)), STREAM);
+    assert!(rig.smmu.dma(0x55, 0x6000, false).is_err());
+    assert_eq!(rig.read(GFSYNR1), 0x55);
+    rig.write(GFSR, 1 << 1);
+    assert_ne!(rig.read(GFSYNR1), 0x55);
+    assert_ne!(rig.frame.read64(GFAR), 0x6000);
 }
 
 #[test]

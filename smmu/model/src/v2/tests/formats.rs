@@ -72,6 +72,11 @@ fn long_descriptors_of_aarch32_have_a_signed_t0sz() {
     assert_eq!(long(TCR39_LONG | 1 << 14), ["CB1 TCR[15:14]"]);
     assert_eq!(long(TCR39_LONG & !(3 << 6) | 2 << 6), ["CB1 TCR.SL0"]);
     assert_eq!(long(TCR39_LONG & !(1 << 31)), ["CB1 TCR[31]"]);
+    let no_aarch32 = Params::generic().with_idr(0, 25, 24, 2);
+    assert_eq!(
+        complaints(no_aarch32, TCR39_LONG, 0x8_8000_0000, false),
+        ["CB1 CBA2R.VA64"]
+    );
     // 32 bits of input from level 2 take 4 concatenated tables.
     assert_eq!(long(TCR39_LONG & !0xdf), [""; 0]);
 }

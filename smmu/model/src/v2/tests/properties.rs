@@ -88,7 +88,8 @@ proptest! {
         writes in proptest::collection::vec((0..3usize, any_offset(), any_value(), 0..5u8), 1..200),
         forbid in any::<bool>(),
     ) {
-        let mut device = Device::new(params, Anything::default());
+        let host = Anything::default();
+        let mut device = Device::new(params, host.clone());
         if forbid {
             device.forbid_bypass();
         }
@@ -113,6 +114,9 @@ proptest! {
         device.context_interrupt(usize::MAX);
         device.memory_freed(0, u64::MAX);
         device.unsettled();
+        let before = host.0.get();
+        device.wrong_width(0, 2, 1);
+        prop_assert_eq!(host.0.get(), before + 1);
     }
 
     /// With every change invalidated and synchronised, the outcome is what the tables say.
