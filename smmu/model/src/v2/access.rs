@@ -43,8 +43,6 @@ impl Width {
 }
 
 const SPACE: &str = "IHI 0062 SMMU address space";
-/// Bytes of a page that hold registers, whatever its size.
-const USED: usize = 0x1000;
 
 /// The registers of which each security state has its own, and that a secure access finds at +0x400 for the other.
 const fn is_banked(offset: usize) -> bool {
@@ -212,7 +210,6 @@ impl<H: Host> Instance<H> {
         let (page, within) = (offset / params.page_size(), offset % params.page_size());
         let bank = page.checked_sub(params.pages());
         match (page, bank) {
-            _ if within >= USED => {}
             (0, _) if params.secure_access && is_banked(within) => return Place::Secure(within),
             (0, _) => return self.global0(within, offset),
             (1, _) if params.pages() > 1 => return Place::Global1(within),

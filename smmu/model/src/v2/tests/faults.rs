@@ -209,7 +209,8 @@ fn restoring_sets_bits() {
     let rig = Rig::new(Params::generic());
     rig.write_bank(BANK, FSRRESTORE, 1 << 31 | 1 << 3);
     assert_eq!(rig.read_bank(BANK, FSR), 1 << 31 | 1 << 3);
-    rig.write(GFSRRESTORE, 1 << 31 | 1 << 2);
+    rig.write(GFSRRESTORE, 1 << 31 | 1 << 20 | 1 << 2);
+    rig.smmu.violations().expect(Rule::Reserved);
     assert_eq!(rig.read(GFSR), 1 << 31 | 1 << 2);
     assert!(rig.smmu.global_interrupt());
     rig.smmu.violations().assert_none();
@@ -224,4 +225,36 @@ fn faults_of_before_the_driver_are_noise_until_cleared() {
     rig.boot();
     assert_eq!(rig.read(GFSR), 0);
     assert_eq!(rig.read_bank(0, FSR), 0);
+}
+
+#[test]
+fn a_second_fault_leaves_the_first_stalled() {
+    let rig = Rig::new(Params::generic());
+    rig.attached();
+    rig.write_bank(BANK, SCTLR, ON | 1 << 7);
+    assert!(rig.dma(0, false).unwrap_err().stalled.is_some());
+    rig.write_bank(BANK, FSR, ALL_FAULTS);
+    rig.write_bank(BANK, SCTLR, ON);
+    assert!(rig.dma(0, false).unwrap_err().stalled.is_none());
+    assert_eq!(rig.read_bank(BANK, FSR), 1 << 30 | 1 << 1 | 2 << 9);
+}
+
+#[test]
+fn a_walk_that_met_a_bus_error_does_not_stall() {
+    let rig = Rig::new(Params::generic());
+    let mut tree = rig.attached();
+    rig.write_bank(BANK, SCTLR, ON | 1 << 7);
+    let slot = tree.descriptor(0, 1);
+    tree.store(slot, 0x1_0000 | 3);
+    let blocked = rig.dma(0, false).unwrap_err();
+    assert_eq!((blocked.kind, blocked.stalled), (FaultKind::External, None));
+}
+
+#[test]
+fn a_bank_that_holds_many_stalled_transactions_ends_the_next() {
+    let rig = Rig::new(Params::generic());
+    rig.attached();
+    rig.write_bank(BANK, SCTLR, ON | 1 << 7);
+    let stalled = (0..100).filter(|_| rig.dma(0, false).unwrap_err().stalled.is_some());
+    assert_eq!(stalled.count(), 64);
 }

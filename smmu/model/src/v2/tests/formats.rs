@@ -44,10 +44,13 @@ fn aarch64_tables_fit_what_is_offered() {
     refused(TCR39 | 3 << 6, root, "TCR.SL0");
     // 39 bits cannot start at level 2 in 16 tables.
     refused(TCR39 & !(3 << 6), root, "TCR.T0SZ");
+    // 30 bits leave a root at level 1 without an index.
+    refused(TCR39 & !0x3f | 34, root, "TCR.T0SZ");
     refused(TCR39 | 7 << 16, root, "TCR.PASize");
     refused(TCR39, root | 1 << 48, "TTBR0");
     refused(TCR39, 1 << 40, "TTBR0");
     refused(TCR39, root + 8, "TTBR0");
+    refused(TCR39, root + 0x800, "TTBR0");
 }
 
 #[test]
@@ -58,7 +61,9 @@ fn sizes_do_not_exceed_the_identification() {
     assert_eq!(subject(TCR39 & !(3 << 16) | 5 << 16), ["CB1 TCR.T0SZ"]);
     let narrow = TCR39 & !0x3f | 28;
     assert_eq!(subject(narrow & !(7 << 16) | 1 << 16), [""; 0]);
-    assert_eq!(subject(narrow | 7 << 16 & !(2 << 16)), ["CB1 TCR.PASize"]);
+    assert_eq!(subject(narrow & !(7 << 16) | 5 << 16), ["CB1 TCR.PASize"]);
+    // Level 0 needs more than 42 bits of output.
+    assert_eq!(subject(narrow & !(3 << 6) | 2 << 6), ["CB1 TCR.SL0"]);
     let no_aarch64 = Params::generic().with_idr(2, 14, 12, 0);
     assert_eq!(complaints(no_aarch64, TCR39, 0x8000_0000, true), ["CB1 TCR.TG0"]);
 }
@@ -144,4 +149,19 @@ fn illegal_descriptors_are_named() {
     tree.store(slot, PA | RW);
     rig.dma(IPA + 0x20_0000, false).unwrap();
     rig.smmu.violations().expect(Rule::IllegalDescriptor);
+}
+
+#[test]
+fn long_descriptors_reach_40_bits_at_most() {
+    let rig = Rig::new(Params::generic());
+    let mut tree = rig.tree();
+    tree.map_page(IPA, 1 << 41, RW);
+    rig.write(rig.cbar(BANK), VMID.into());
+    rig.write(rig.cba2r(BANK), 0);
+    rig.write_bank(BANK, TCR, TCR39_LONG & !(7 << 16) | 5 << 16);
+    rig.write_bank64(BANK, TTBR0, tree.root);
+    rig.write_bank(BANK, SCTLR, ON);
+    rig.map_stream(0, STREAM, BANK);
+    rig.blocked(IPA, false, FaultKind::AddressSize);
+    rig.smmu.violations().assert_none();
 }

@@ -59,7 +59,7 @@ fn an_invalidation_of_one_leaves_the_other_stale() {
 
 #[test]
 fn every_difference_is_a_violation_when_a_transaction_comes() {
-    let differences: [Change; 7] = [
+    let differences: [Change; 9] = [
         |rig| rig.write(CR0, SHUT | 1 << 12),
         |rig| rig.write(smr(5), VALID | 9),
         |rig| rig.write(smr(0), VALID | 9),
@@ -70,6 +70,18 @@ fn every_difference_is_a_violation_when_a_transaction_comes() {
             rig.write_bank(BANK, SCTLR, 0);
             rig.write(rig.cbar(BANK), 9);
             rig.write_bank(BANK, SCTLR, ON);
+            rig.write(smr(0), VALID | STREAM);
+        },
+        |rig| {
+            rig.write(smr(0), 0);
+            rig.write_bank(BANK, SCTLR, 0);
+            rig.write(rig.cba2r(BANK), 3);
+            rig.write_bank(BANK, SCTLR, ON);
+            rig.write(smr(0), VALID | STREAM);
+        },
+        |rig| {
+            rig.write(smr(0), 0);
+            rig.write_bank(BANK, TCR, TCR39 & !(1 << 8));
             rig.write(smr(0), VALID | STREAM);
         },
         |rig| {

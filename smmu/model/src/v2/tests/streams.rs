@@ -249,7 +249,10 @@ fn extended_stream_ids_have_their_valid_bit_in_s2cr() {
     assert_eq!(rig.smmu.route(0xabc5), Route::Bank(BANK));
     assert_eq!(rig.smmu.dma(0xabc5, IPA, false).unwrap().address, PA);
     rig.smmu.violations().assert_none();
-    // The whole VMID counts.
+    // The VMID is in CBA2R alone.
+    rig.write(rig.cbar(2), 5);
+    rig.smmu.violations().expect(Rule::Reserved);
+    // All of it counts.
     rig.write(TLBIVMID, 0x34);
     rig.global_sync();
     tree.unmap(IPA, 3);
@@ -267,4 +270,48 @@ fn what_gives_registers_another_meaning_does_not_change_under_transactions() {
     rig.smmu.violations().expect(Rule::Guarded);
     rig.write(CR0, SHUT | 1 << 3 | 1 << 31);
     rig.smmu.violations().expect(Rule::Guarded);
+}
+
+#[test]
+fn the_16th_bit_counts_with_exidenable_only() {
+    let rig = Rig::new(Params::extended_ids());
+    rig.write(smr(0), VALID | 0x10);
+    assert_eq!(rig.smmu.route(0x10), Route::Fault(FaultKind::InvalidContext));
+    assert_eq!(
+        rig.smmu.route(0x8010),
+        Route::Fault(FaultKind::UnidentifiedStream)
+    );
+}
+
+#[test]
+fn a_stream_id_that_does_not_exist_matches_nothing() {
+    let rig = Rig::new(Params::generic().with_idr(0, 12, 9, 6));
+    rig.write(smr(0), VALID | 0x7fff << 16);
+    assert_eq!(rig.smmu.route(0x3f), Route::Fault(FaultKind::InvalidContext));
+    assert_eq!(rig.smmu.route(0x40), Route::Fault(FaultKind::UnidentifiedStream));
+}
+
+#[test]
+fn the_unknown_valid_bit_is_in_smr_or_in_s2cr() {
+    let rig = Rig::after_reset(Params::extended_ids());
+    for index in 0..32 {
+        rig.write(s2cr(index), FAULT);
+    }
+    rig.write(CR0, SHUT | 1 << 3);
+    rig.smmu.violations().assert_none();
+    let rig = Rig::after_reset(Params::extended_ids());
+    for index in 1..32 {
+        rig.write(s2cr(index), FAULT);
+    }
+    rig.write(CR0, SHUT | 1 << 3);
+    rig.smmu.violations().expect(Rule::Unknown);
+    let rig = Rig::after_reset(Params::generic());
+    for index in 0..32 {
+        rig.write(s2cr(index), FAULT);
+        if index != 5 {
+            rig.write(smr(index), 0);
+        }
+    }
+    rig.write(CR0, SHUT);
+    rig.smmu.violations().expect(Rule::Unknown);
 }

@@ -4,6 +4,7 @@ use mmio::TableMemory;
 
 use super::rig::*;
 use crate::Rule;
+use crate::stage2::Tlb;
 use crate::v2::{FaultKind, Params};
 
 /// Attached, with the page cached and gone from the tables.
@@ -228,4 +229,51 @@ fn the_oldest_entries_leave_a_full_tlb() {
     }
     assert!(rig.reaches(IPA + 0x5000).1);
     assert!(!rig.reaches(IPA).1);
+}
+
+#[test]
+fn a_banks_synchronisation_covers_what_came_before_it() {
+    let (rig, _tree) = stale();
+    rig.write_bank(BANK, TLBSYNC, 0);
+    rig.write_bank64(BANK, TLBIIPAS2, IPA >> 12);
+    rig.clock.advance(10);
+    assert_eq!(rig.reaches(IPA), (PA, true));
+    rig.bank_sync(BANK);
+    rig.blocked(IPA, false, FaultKind::Translation);
+}
+
+#[test]
+fn a_synchronisation_may_take_no_time() {
+    let params = Params {
+        sync_delay: 0,
+        ..Params::generic()
+    };
+    let rig = Rig::new(params);
+    let mut tree = rig.attached();
+    rig.reaches(IPA);
+    tree.unmap(IPA, 3);
+    rig.write(TLBIVMID, VMID.into());
+    rig.write(TLBGSYNC, 0);
+    assert_eq!(rig.read(TLBGSTATUS), 0);
+    rig.blocked(IPA, false, FaultKind::Translation);
+}
+
+#[test]
+fn an_invalidation_may_happen_before_it_is_synchronised() {
+    let (rig, _tree) = stale();
+    rig.write(TLBIVMID, VMID.into());
+    for _ in 0..1024 {
+        rig.write(TLBIVMID, 0xff);
+    }
+    rig.blocked(IPA, false, FaultKind::Translation);
+}
+
+#[test]
+fn what_is_remembered_of_walks_is_bounded() {
+    let mut tlb = Tlb::default();
+    for table in 0..100 {
+        tlb.remember_table(VMID, table * 0x1000, 0x1000);
+    }
+    tlb.limit(4);
+    assert_eq!(tlb.tables(None).count(), 4);
 }
