@@ -166,11 +166,8 @@ fn tree(raw: &Raw, shape: &Shape, params: &Params) -> Result<Tree, Bad> {
     }
     let output_bits = output_bits.min(shape.most_output);
     let root = raw.ttbr0;
-    if root & mask(63, 48) != 0 {
-        return bad("TTBR0", root, "bits 63:48 are reserved for stage 2");
-    }
     if root >> output_bits != 0 {
-        return bad("TTBR0", root, "beyond TCR.PASize");
+        return bad("TTBR0", root, "beyond TCR.PASize, or with reserved bits");
     }
     if !aligned(root, (8 << root_bits).max(64)) {
         return bad("TTBR0", root, "not aligned to the size of the root table");

@@ -181,7 +181,7 @@ fn stage_1_is_only_where_it_is_offered() {
     stage1.smmu.violations().expect(Rule::IllegalContextBank);
     stage1.write(stage1.cbar(2), 3 << 16);
     stage1.smmu.violations().expect(Rule::IllegalContextBank);
-    let stage2 = Rig::new(Params::mmu401());
+    let stage2 = Rig::new(Params::generic().with_idr(0, 30, 30, 0));
     stage2.write(stage2.cbar(2), 1 << 16);
     stage2.smmu.violations().expect(Rule::IllegalContextBank);
 }
@@ -243,4 +243,19 @@ fn smmuv1_faults_on_an_interrupt_that_does_not_exist() {
     rig.map_stream(0, STREAM, BANK);
     rig.blocked(IPA, false, FaultKind::UnimplementedInterrupt);
     assert_eq!(rig.read(GFSR), 1 << 4);
+}
+
+#[test]
+fn two_streams_have_two_address_spaces() {
+    let rig = Rig::new(Params::generic());
+    rig.attached();
+    let mut other = rig.attach(1, STREAM + 1, 2, VMID + 1);
+    other.map_page(IPA, PA + 0x10_0000, RW);
+    assert_eq!(rig.reaches(IPA).0, PA);
+    assert_eq!(
+        rig.smmu.dma(STREAM + 1, IPA, true).unwrap().address,
+        PA + 0x10_0000
+    );
+    assert_eq!(rig.reaches(IPA), (PA, true));
+    rig.smmu.violations().assert_none();
 }

@@ -82,6 +82,9 @@ fn long_descriptors_of_aarch32_have_a_signed_t0sz() {
         complaints(no_aarch32, TCR39_LONG, 0x8_8000_0000, false),
         ["CB1 CBA2R.VA64"]
     );
+    // T0SZ = -8: 40 bits, the most there is.
+    assert_eq!(long(TCR39_LONG & !0xf | 8), [""; 0]);
+    assert_eq!(long(TCR39_LONG & !0xf | 7), ["CB1 TCR.S"]);
     // 32 bits of input from level 2 take 4 concatenated tables.
     assert_eq!(long(TCR39_LONG & !0xdf), [""; 0]);
 }

@@ -143,8 +143,10 @@ impl Rig {
         self.write(CR0 + alias, SHUT);
     }
 
+    /// How many context banks there are room for.
     pub(crate) fn banks(&self) -> usize {
-        (self.params.idr[1] & 0xff) as usize
+        let pages = 2 << (self.params.idr[1] >> 28 & 7);
+        ((self.params.idr[1] & 0xff) as usize).min(pages)
     }
 
     pub(crate) fn read(&self, offset: usize) -> u32 {

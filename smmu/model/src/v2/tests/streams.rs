@@ -176,6 +176,8 @@ fn reserved_bits_and_encodings_of_s2cr_are_refused() {
         rig.write(s2cr(0), wrong);
         rig.smmu.violations().expect(Rule::Reserved);
     }
+    // In bypass, bits 27:24 are FB and BSU.
+    rig.write(s2cr(0), BYPASS | 1 << 26 | 3 << 24);
     // Privileged data, inner shareable write-back memory.
     rig.write(s2cr(0), 1 | 3 << 24 | 2 << 26 | 1 << 11 | 0xf << 12 | 2 << 8);
     rig.smmu.violations().assert_none();
@@ -189,6 +191,10 @@ fn a_mapping_names_a_bank_that_exists() {
     rig.write(smr(0), VALID | STREAM);
     assert_eq!(rig.dma(0, false).unwrap_err().kind, FaultKind::UnimplementedBank);
     assert_eq!(rig.read(GFSR), 1 << 3);
+    // There are no more banks than pages.
+    let crowded = Rig::new(Params::small().with_idr(1, 7, 0, 3));
+    crowded.write(s2cr(0), 2);
+    crowded.smmu.violations().expect(Rule::IllegalStreamMapping);
 }
 
 #[test]

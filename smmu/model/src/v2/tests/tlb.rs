@@ -81,12 +81,18 @@ fn an_invalidation_after_the_synchronisation_began_is_not_covered() {
 
 #[test]
 fn an_entry_that_is_younger_than_the_invalidation_stays() {
-    let rig = Rig::new(Params::generic());
-    rig.attached();
-    rig.write(TLBIVMID, VMID.into());
-    assert_eq!(rig.reaches(IPA), (PA, false));
-    rig.global_sync();
-    assert_eq!(rig.reaches(IPA), (PA, true));
+    for which in 0..3 {
+        let rig = Rig::new(Params::generic());
+        rig.attached();
+        match which {
+            0 => rig.write(TLBIVMID, VMID.into()),
+            1 => rig.write(TLBIALLNSNH, 0),
+            _ => rig.write_bank64(BANK, TLBIIPAS2, IPA >> 12),
+        }
+        assert_eq!(rig.reaches(IPA), (PA, false));
+        rig.global_sync();
+        assert_eq!(rig.reaches(IPA), (PA, true));
+    }
 }
 
 #[test]
