@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Mutex;
 
 use mmio::{Bus, Clock as _};
 use proptest::prelude::*;
@@ -81,6 +82,24 @@ fn any_value() -> impl Strategy<Value = u64> {
     ]
 }
 
+/// A program on bare metal keeps it in a static, behind a lock.
+#[test]
+fn it_can_be_shared_behind_a_lock() {
+    #[derive(Clone)]
+    struct Nothing;
+    impl Host for Nothing {
+        fn read(&self, _: u64) -> Option<u64> {
+            None
+        }
+        fn violation(&self, _: Violation) {}
+    }
+    static DEVICE: Mutex<Option<Device<Nothing>>> = Mutex::new(None);
+    let mut device = DEVICE.lock().unwrap();
+    let device = device.insert(Device::new(Params::small(), Nothing));
+    assert_eq!(device.read32(0, IDR0), Params::small().idr[0]);
+    assert_eq!(format!("{device:?}"), "Device(1 instances)");
+}
+
 proptest! {
     #[test]
     fn nothing_that_is_written_makes_it_panic(
@@ -117,6 +136,39 @@ proptest! {
         let before = host.0.get();
         device.wrong_width(0, 2, 1);
         prop_assert_eq!(host.0.get(), before + 1);
+    }
+
+    /// Tables of any shape and content are walked without a panic, and what passes fits the output size.
+    #[test]
+    fn any_tables_can_be_walked(
+        params in any_params(),
+        (size, granule, level, input) in (0..7u32, 0..4u32, 0..4u32, 0..64u32),
+        (va64, sctlr, root) in (any::<bool>(), any::<u32>(), any::<u64>()),
+        accesses in proptest::collection::vec((any::<u64>(), 0..64u32, any::<bool>()), 1..40),
+    ) {
+        let mut device = Device::new(params, Anything::default());
+        let page = if params.idr[1] >> 31 == 1 { 0x1_0000 } else { 0x1000 };
+        let bank = (2 << (params.idr[1] >> 28 & 7)) * page;
+        let tcr = 1 << 31 | size << 16 | 3 << 12 | granule << 14 | level << 6 | input;
+        for frame in 0..2 {
+            device.write32(frame, smr(0), VALID | STREAM);
+            device.write32(frame, s2cr(0), 0);
+            device.write32(frame, s2cr(STREAM as usize), 0);
+            device.write32(frame, page, 0);
+            device.write32(frame, page + 0x800, va64.into());
+            device.write32(frame, bank + TCR, tcr);
+            device.write64(frame, bank + TTBR0, (root & 0x1ff_ffff) << 16);
+            device.write32(frame, bank + FSR, ALL_FAULTS);
+            device.write32(frame, bank + SCTLR, sctlr | 1);
+            device.write32(frame, CR0, SHUT);
+        }
+        for (address, shift, write) in accesses {
+            let outcome = device.dma(STREAM, address >> shift, write);
+            if let Ok(passed) = outcome && let How::Translated { .. } = passed.how {
+                prop_assert_eq!(passed.address >> 48, 0);
+            }
+        }
+        device.unsettled();
     }
 
     /// With every change invalidated and synchronised, the outcome is what the tables say.
