@@ -46,7 +46,7 @@ const SPACE: &str = "IHI 0062 SMMU address space";
 
 /// The registers of which each security state has its own, and that a secure access finds at +0x400 for the other.
 const fn is_banked(offset: usize) -> bool {
-    matches!(offset, gr0::CR0 | gr0::ACR | gr0::GFAR..=gr0::GFSYNR2)
+    matches!(offset, gr0::CR0 | gr0::CR2 | gr0::ACR | gr0::GFAR..=gr0::GFSYNR2)
 }
 
 impl<H: Host> Instance<H> {

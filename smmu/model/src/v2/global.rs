@@ -4,7 +4,7 @@ use alloc::format;
 
 use super::host::Host;
 use super::instance::Instance;
-use super::registers::{acr, cr0, gfsr, gr0};
+use super::registers::{PIDR_MMU500, acr, cr0, cr2, gfsr, gr0};
 use super::sync::Operation;
 use crate::Rule;
 use crate::bits::field;
@@ -24,6 +24,7 @@ impl<H: Host> Instance<H> {
     pub(super) fn read_global0(&self, register: usize) -> Option<u32> {
         let word = match register {
             gr0::CR0 => self.cr0,
+            gr0::CR2 => self.cr2,
             gr0::ACR => self.acr,
             gr0::IDR0..=gr0::IDR7 => *self.params.idr.get(entry(register, gr0::IDR0))?,
             gr0::GFSR => self.fault.gfsr,
@@ -33,6 +34,9 @@ impl<H: Host> Instance<H> {
                 self.smrs.get(entry(register, gr0::SMR))?.value
             }
             gr0::S2CR..=S2CR_END => self.s2crs.get(entry(register, gr0::S2CR))?.value,
+            // IMPLEMENTATION DEFINED: only the MMU-500's are known.
+            gr0::PIDR0..=gr0::PIDR2 if !self.params.mmu500 => 0,
+            gr0::PIDR0..=gr0::PIDR2 => *PIDR_MMU500.get(entry(register, gr0::PIDR0))?,
             _ => return None,
         };
         Some(word)
@@ -50,8 +54,13 @@ impl<H: Host> Instance<H> {
     pub(super) fn write_global0(&mut self, register: usize, value: u32) -> bool {
         match register {
             gr0::CR0 => self.write_cr0(value),
+            gr0::CR2 => {
+                self.reserved("CR2", value.into(), cr2::BPVMID.into(), "IHI 0062 SMMU_sCR2");
+                self.cr2 = value & cr2::BPVMID;
+            }
             gr0::ACR => self.write_acr(value),
             gr0::IDR0..=gr0::IDR7 => return self.read_only("IDR", value),
+            gr0::PIDR0..=gr0::PIDR2 => return self.read_only("PIDR", value),
             gr0::TLBGSTATUS => return self.read_only("TLBGSTATUS", value),
             gr0::GFSR => {
                 self.reserved("GFSR", value.into(), (gfsr::FAULTS | gfsr::MULTI).into(), GFSR);

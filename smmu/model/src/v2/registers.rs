@@ -3,6 +3,7 @@
 /// Global register space 0, and what is mirrored in it for the secure side.
 pub(super) mod gr0 {
     pub(crate) const CR0: usize = 0x000;
+    pub(crate) const CR2: usize = 0x008;
     pub(crate) const ACR: usize = 0x010;
     pub(crate) const IDR0: usize = 0x020;
     pub(crate) const IDR7: usize = 0x03c;
@@ -18,6 +19,8 @@ pub(super) mod gr0 {
     pub(crate) const TLBGSTATUS: usize = 0x074;
     pub(crate) const SMR: usize = 0x800;
     pub(crate) const S2CR: usize = 0xc00;
+    pub(crate) const PIDR0: usize = 0xfe0;
+    pub(crate) const PIDR2: usize = 0xfe8;
     /// The distance of a banked register from the alias of its non-secure copy.
     pub(crate) const NONSECURE: usize = 0x400;
 }
@@ -73,6 +76,14 @@ pub(super) mod cr0 {
     pub(crate) const WACFG: u32 = 3 << 26;
     pub(crate) const VMID16EN: u32 = 1 << 31;
 }
+
+/// SMMU_sCR2. Its tables of indices and extra stream mappings are optional, and not offered.
+pub(super) mod cr2 {
+    pub(crate) const BPVMID: u32 = 0xff;
+}
+
+/// The part number of the MMU-500 and its designer, Arm, in SMMU_PIDR0 to SMMU_PIDR2 (DDI 0517).
+pub(super) const PIDR_MMU500: [u32; 3] = [0x81, 0xb4, 0x1b];
 
 /// SMMU_sACR of the MMU-500.
 pub(super) mod acr {

@@ -40,6 +40,22 @@ fn identification_reads_as_the_parameters_say_and_is_read_only() {
 }
 
 #[test]
+fn the_product_and_the_second_control_register_are_there() {
+    let product = |params| [0xfe0, 0xfe4, 0xfe8].map(|offset| Rig::new(params).read(offset));
+    assert_eq!(product(Params::mmu500()), [0x81, 0xb4, 0x1b]);
+    assert_eq!(product(Params::generic()), [0, 0, 0]);
+    let rig = Rig::new(Params::secure_access());
+    rig.write(0x408, 0x12);
+    assert_eq!((rig.read(0x408), rig.read(0x008)), (0x12, 0));
+    rig.smmu.violations().assert_none();
+    rig.write(0x408, 1 << 29 | 1 << 31);
+    rig.smmu.violations().expect(Rule::Reserved);
+    assert_eq!(rig.read(0x408), 0);
+    rig.write(0xfe0, 0);
+    rig.smmu.violations().expect(Rule::ReadOnly);
+}
+
+#[test]
 fn after_reset_the_client_port_is_disabled() {
     let rig = Rig::after_reset(Params::generic());
     assert_eq!(rig.read(CR0) & CLIENTPD, 1);
