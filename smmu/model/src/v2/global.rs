@@ -135,13 +135,15 @@ impl<H: Host> Instance<H> {
             }
         }
         let changed = (value ^ self.cr0) & fields;
+        let in_use = self.client_port_enabled() && self.any_valid();
+        self.cr0 = value & fields;
         for (name, bit) in [("EXIDENABLE", cr0::EXIDENABLE), ("VMID16EN", cr0::VMID16EN)] {
-            if changed & bit != 0 && self.client_port_enabled() {
-                let detail = "changed while CLIENTPD is clear: it gives other registers another meaning";
+            if changed & bit != 0 && (in_use || self.client_port_enabled() && self.any_valid()) {
+                let detail =
+                    "changed while stream mappings are valid: it gives other registers another meaning";
                 self.violation(Rule::Guarded, format!("CR0.{name}"), value, CR0, detail);
             }
         }
-        self.cr0 = value & fields;
         if self.params.conflicts_always_fault {
             self.cr0 |= cr0::SMCFCFG;
         }

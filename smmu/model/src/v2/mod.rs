@@ -59,6 +59,7 @@
 //!   TLB must be known, its VMID must not be in use for another tree, its root table must be allocated and published.
 //! - SMMU_CBn_TTBR0 and TCR do not change under transactions, SMMU_CBARn and CBA2Rn not while SCTLR.M is set.
 //! - The syndrome of a fault is noise as soon as the fault is cleared.
+//! - SMMU_sCR0.EXIDENABLE and VMID16EN do not change while a stream mapping is valid, before or after.
 //! - No two valid stream mappings may match one stream ID, from the first moment on.
 
 mod access;

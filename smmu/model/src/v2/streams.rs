@@ -37,6 +37,11 @@ impl<H: Host> Instance<H> {
         }
     }
 
+    /// Whether any stream mapping takes part.
+    pub(super) fn any_valid(&self) -> bool {
+        (0..self.s2crs.len()).any(|index| self.is_valid(index))
+    }
+
     fn comparison(&self, index: usize) -> Option<Match> {
         let value = u64::from(self.smrs.get(index)?.value);
         let high = if self.extended_ids() { 15 } else { 14 };

@@ -272,9 +272,19 @@ fn extended_stream_ids_have_their_valid_bit_in_s2cr() {
 #[test]
 fn what_gives_registers_another_meaning_does_not_change_under_transactions() {
     let rig = Rig::new(Params::extended_ids());
+    rig.write(CR0, SHUT | 1 << 3 | 1 << 31);
+    rig.write(CR0, SHUT);
+    rig.smmu.violations().assert_none();
+    rig.write(smr(0), VALID | 0x10);
     rig.write(CR0, SHUT | 1 << 3);
     rig.smmu.violations().expect(Rule::Guarded);
-    rig.write(CR0, SHUT | 1 << 3 | 1 << 31);
+    // Valid afterwards only.
+    rig.write(s2cr(1), FAULT | 1 << 10);
+    rig.write(smr(0), 0);
+    rig.write(CR0, SHUT);
+    rig.smmu.violations().expect(Rule::Guarded);
+    rig.write(smr(0), VALID | 0x10);
+    rig.write(CR0, SHUT | 1 << 31);
     rig.smmu.violations().expect(Rule::Guarded);
 }
 
