@@ -1,6 +1,7 @@
 //! The context banks: one for each address space (IHI 0062 2.6, chapter 17).
 
 use crate::error::Error;
+use crate::fault;
 use crate::groups::Groups;
 use crate::registers::{CBA2R, CBAR, Registers, TCR};
 use crate::tlb::Vmid;
@@ -138,7 +139,7 @@ impl Banks {
         })?;
         registers.tcr(index).set(space.tcr);
         registers.ttbr0(index).set(space.root);
-        smmu.fsr(index).set(u32::MAX);
+        fault::clear_context(smmu, index);
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use smmu_driver::{Event, EventKind};
 use smmu_gate::v2::Smmu;
 use smmu_gate::v2::registers::FSR;
 use tock_registers::LocalRegisterCopy;
+use tock_registers::fields::FieldValue;
 use tock_registers::interfaces::{Readable, Writeable};
 
 /// A fault as it was recorded, taken out of its registers.
@@ -26,16 +27,9 @@ pub(crate) fn take_global<B: Bus>(frame: &Smmu<B>) -> Option<Fault> {
     if status.get() == 0 {
         return None;
     }
-    // Of these nothing but the status is known, or the address of a register (IHI 0062 3.8.1).
-    let other = status.get() & (GFSR::CAF::SET + GFSR::EF::SET).value;
-    let of_stream = GFSR::ICF::SET
-        + GFSR::USF::SET
-        + GFSR::SMCF::SET
-        + GFSR::UCBF::SET
-        + GFSR::UCIF::SET
-        + GFSR::UUT::SET;
+    let other = status.get() & of_no_stream().value;
     let syndrome = registers.gfsynr0().extract();
-    let event = status.any_matching_bits_set(of_stream).then(|| Event {
+    let event = status.any_matching_bits_set(of_stream()).then(|| Event {
         stream: registers.gfsynr1().read(FAULT_STREAM::ID),
         kind: global_kind(status),
         code: status.get(),
@@ -51,6 +45,34 @@ pub(crate) fn take_global<B: Bus>(frame: &Smmu<B>) -> Option<Fault> {
         lost: status.is_set(GFSR::MULTI),
         other,
     })
+}
+
+/// Clears whatever an earlier owner left in the global fault register.
+pub(crate) fn clear_global<B: Bus>(smmu: &Smmu<B>) {
+    let all = of_stream() + of_no_stream() + GFSR::MULTI::SET;
+    Registers(smmu).gfsr().write(all);
+}
+
+/// Clears whatever an earlier owner left in a bank's fault register.
+pub(crate) fn clear_context<B: Bus>(smmu: &Smmu<B>, bank: u16) {
+    let of_tables = FSR::TF::SET + FSR::AFF::SET + FSR::PF::SET + FSR::EF::SET + FSR::ASF::SET;
+    let others = FSR::TLBMCF::SET + FSR::TLBLKF::SET + FSR::UUT::SET + FSR::MULTI::SET;
+    smmu.fsr(bank).write(of_tables + others);
+}
+
+/// Global faults of a transaction.
+fn of_stream() -> FieldValue<u32, GFSR::Register> {
+    GFSR::ICF::SET
+        + GFSR::USF::SET
+        + GFSR::SMCF::SET
+        + GFSR::UCBF::SET
+        + GFSR::UCIF::SET
+        + GFSR::UUT::SET
+}
+
+/// Global faults of which nothing but the status is known, or the address of a register (IHI 0062 3.8.1).
+fn of_no_stream() -> FieldValue<u32, GFSR::Register> {
+    GFSR::CAF::SET + GFSR::EF::SET + GFSR::PF::SET
 }
 
 fn global_kind(status: LocalRegisterCopy<u32, GFSR::Register>) -> EventKind {

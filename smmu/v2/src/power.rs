@@ -2,6 +2,7 @@
 
 use crate::driver::Setup;
 use crate::error::{Error, Missing};
+use crate::fault;
 use crate::registers::{ACR, ACTLR, Registers};
 use crate::streams::Limits;
 use crate::tlb::SYNC_TIMEOUT_US;
@@ -37,7 +38,7 @@ pub(crate) fn start<B: Bus>(smmu: &Smmu<B>, clock: &impl Clock, extended: bool) 
     if smmu.features().mmu_500 {
         tame_mmu_500(smmu);
     }
-    Registers(smmu).gfsr().set(u32::MAX);
+    fault::clear_global(smmu);
     let formats =
         CR0::EXIDENABLE.val(extended.into()) + CR0::VMID16EN.val((smmu.features().vmid_bits == 16).into());
     let cr0 = closed() + formats + CR0::GFIE::SET + CR0::GCFGFIE::SET;

@@ -31,6 +31,8 @@ register_bitfields![u32,
         CAF OFFSET(5) NUMBITS(1) [],
         /// An external abort.
         EF OFFSET(6) NUMBITS(1) [],
+        /// A permission fault.
+        PF OFFSET(7) NUMBITS(1) [],
         /// The transaction is of a kind that is not supported.
         UUT OFFSET(8) NUMBITS(1) [],
         /// There were more faults.

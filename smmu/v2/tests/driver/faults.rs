@@ -154,9 +154,9 @@ fn streams_without_a_group_are_told_by_the_global_fault() {
 fn causes_that_are_no_streams_are_told_apart() {
     let fake = Fake::new(8, 4);
     let mut driver = attached(&fake);
-    fake.set(GFSR, 1 << 5 | 1 << 6);
+    fake.set(GFSR, 1 << 5 | 1 << 6 | 1 << 7);
     let outcome = driver.interrupt(|event| panic!("{event:?}"));
-    assert_eq!((outcome.events, outcome.global_errors), (0, 0x60));
+    assert_eq!((outcome.events, outcome.global_errors), (0, 0xe0));
     assert_eq!(fake.get(GFSR), 0);
 }
 

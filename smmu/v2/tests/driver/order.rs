@@ -16,7 +16,7 @@ fn a_bank_is_described_forgotten_about_and_on_before_a_group_leads_to_it() {
         (fake.global_1(0), 0),               // CBAR
         (cb(0x30), 0x2_3558),                // TCR
         (cb(0x20), domain(7).root),          // TTBR0
-        (cb(0x58), 0xffff_ffff),             // FSR
+        (cb(0x58), 0x8000_01fe),             // FSR
         (TLBIVMID, 7),
         (TLBGSYNC, 0),
         (cb(0), 0x167), // SCTLR: M, TRE, AFE, CFRE, CFIE, HUPCF
