@@ -62,12 +62,7 @@ pub(crate) fn clear_context<B: Bus>(smmu: &Smmu<B>, bank: u16) {
 
 /// Global faults of a transaction.
 fn of_stream() -> FieldValue<u32, GFSR::Register> {
-    GFSR::ICF::SET
-        + GFSR::USF::SET
-        + GFSR::SMCF::SET
-        + GFSR::UCBF::SET
-        + GFSR::UCIF::SET
-        + GFSR::UUT::SET
+    GFSR::ICF::SET + GFSR::USF::SET + GFSR::SMCF::SET + GFSR::UCBF::SET + GFSR::UCIF::SET + GFSR::UUT::SET
 }
 
 /// Global faults of which nothing but the status is known, or the address of a register (IHI 0062 3.8.1).

@@ -77,10 +77,10 @@ register_bitfields![u32,
         /// The next page's translation is prefetched.
         CPRE OFFSET(1) NUMBITS(1) []
     ],
-    /// IHI 0062 17.3.8 SMMU_CBn_TCR: the shape of the tables and how they are reached, in the format for AArch64. Bit 31 is
-    /// EAE in the format for AArch32, where PASIZE, TG0 and the upper bits of T0SZ do not exist.
+    /// IHI 0062 17.3.8 SMMU_CBn_TCR: the shape of the tables and how they are reached, in the format for AArch64. In the
+    /// format for AArch32 PASIZE and TG0 do not exist, T0SZ has four bits, and S above it repeats its sign.
     pub(crate) TCR [
-        /// 64 minus the bits of IPA.
+        /// 64 minus the bits of IPA; for AArch32, 32 minus those, and S.
         T0SZ OFFSET(0) NUMBITS(6) [],
         /// The start level, counted downwards from level 2.
         SL0 OFFSET(6) NUMBITS(2) [],
@@ -94,8 +94,8 @@ register_bitfields![u32,
         TG0 OFFSET(14) NUMBITS(2) [Small = 0],
         /// Output address size.
         PASIZE OFFSET(16) NUMBITS(3) [],
-        /// In the format for AArch32: the tables are in the long format. A stage-2 bank has no other.
-        EAE OFFSET(31) NUMBITS(1) []
+        /// EAE, the long format, for AArch32; one for AArch64. A stage-2 bank has no other tables.
+        LONG OFFSET(31) NUMBITS(1) []
     ],
     /// IHI 0062 17.3.1 SMMU_CBn_FSYNR0: the access behind a context fault.
     pub(crate) FSYNR0 [

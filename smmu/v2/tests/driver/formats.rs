@@ -15,8 +15,8 @@ fn an_smmu_v1_walks_the_same_tables_in_its_own_words() {
     let mut driver = probe(&fake);
     driver.attach(&one(5), &domain(7)).unwrap();
     assert_eq!(fake.get(fake.global_1(0)), 7, "CBAR has the VMID");
-    // EAE, inner shareable, write-back, start level 1, 32 + 8 bits.
-    assert_eq!(fake.get(fake.bank(0, 0x30)), 0x8000_3548);
+    // EAE, inner shareable, write-back, start level 1, 32 + 8 bits, and S.
+    assert_eq!(fake.get(fake.bank(0, 0x30)), 0x8000_3558);
     assert_eq!(fake.read64(fake.bank(0, 0x20)), domain(7).root);
     assert!(
         !fake
@@ -25,7 +25,7 @@ fn an_smmu_v1_walks_the_same_tables_in_its_own_words() {
             .any(|(offset, _)| *offset == fake.global_1(0x800)),
         "it has no CBA2R"
     );
-    for (ipa_bits, start_level, t0sz) in [(39, 1, 9), (32, 1, 0), (31, 1, 1), (34, 2, 0xe), (25, 2, 7)] {
+    for (ipa_bits, start_level, t0sz) in [(39, 1, 0x19), (32, 1, 0), (31, 1, 1), (34, 2, 0x1e), (25, 2, 7)] {
         driver.detach(&one(5)).unwrap();
         let domain = Domain {
             ipa_bits,
@@ -84,7 +84,10 @@ fn walks_that_are_not_coherent_are_not_cached() {
     };
     driver.attach(&one(5), &wide).unwrap();
     // 48 bits out, outer shareable, start level 1, 36 bits in.
-    assert_eq!(fake.get(fake.bank(0, 0x30)), 5 << 16 | 0x2000 | 1 << 6 | 28);
+    assert_eq!(
+        fake.get(fake.bank(0, 0x30)),
+        1 << 31 | 5 << 16 | 0x2000 | 1 << 6 | 28
+    );
 }
 
 #[test]
