@@ -67,8 +67,9 @@ pub fn closed() -> FieldValue<u32, CR0::Register> {
 /// 1. Every group says fault, and stays as valid as it was: an invalid group would let its streams go as unmatched.
 ///    If client ports are off this has no effect yet.
 /// 2. One write of CR0 makes unmatched streams fault. Only now can tables of indices and extra groups, which step 1 did
-///    not reach, go: their streams become unmatched. Then client ports go on, if they were off. Nothing passes from
-///    here on.
+///    not reach, go: their streams become unmatched. Then client ports go on, if they were off, and before that the
+///    groups become invalid, because after reset they hold anything, and several may match one stream, which is
+///    UNPREDICTABLE. Nothing passes from here on.
 /// 3. Everything cached is forgotten, and with that what was in flight has ended. Stalled transactions are terminated
 ///    first: retried behind a bank that is off, they would pass.
 /// 4. Only then the banks go off: until there, what had got as far as a bank was still translated by it.
@@ -208,6 +209,9 @@ fn close<B: Bus>(smmu: &Smmu<B>) {
         let (kept, ports) = (frame.cr0().get() & kept.mask(), frame.cr0().read(CR0::CLIENTPD));
         frame.cr0().set(closed().value | kept | ports);
         frame.cr2().set(0);
+        if ports != 0 {
+            invalidate_all(&frame);
+        }
         frame.cr0().set(closed().value | kept);
     }
 }
