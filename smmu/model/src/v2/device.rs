@@ -127,8 +127,13 @@ impl<H: Host> Device<H> {
 
     /// What becomes of a stream's transactions at this moment, without one; of two instances, the first.
     pub fn route(&self, stream: u32) -> Route {
-        let first = self.instances.first();
-        first.map_or(Route::Bypass(Bypass::ClientPortDisabled), |instance| {
+        self.route_in(0, stream)
+    }
+
+    /// The same in one instance; where it does not exist, nothing stops a transaction.
+    pub fn route_in(&self, instance: usize, stream: u32) -> Route {
+        let instance = self.instances.get(instance);
+        instance.map_or(Route::Bypass(Bypass::ClientPortDisabled), |instance| {
             instance.route(stream)
         })
     }

@@ -83,6 +83,11 @@ impl Smmu {
         self.0.device.borrow().route(stream)
     }
 
+    /// The same in one of two instances.
+    pub fn route_in(&self, instance: usize, stream: u32) -> Route {
+        self.0.device.borrow().route_in(instance, stream)
+    }
+
     /// The level of the global fault interrupt.
     pub fn global_interrupt(&self) -> bool {
         self.0.device.borrow().global_interrupt()
