@@ -160,6 +160,17 @@ impl Memory {
             .map(|(&word, _)| word)
     }
 
+    /// The same among translation table descriptors. Between two invalid ones walkers see no difference, whatever their
+    /// other bits are (DDI 0487 D8.3).
+    pub(crate) fn first_unpublished_descriptor(&self, address: u64, size: u64) -> Option<u64> {
+        let end = address.saturating_add(size);
+        let data = self.0.data.borrow();
+        let published = |word: &u64| data.words.get(word).copied().unwrap_or(0);
+        let differs = |&(word, value): &(&u64, &u64)| (value | published(word)) & 1 != 0;
+        let mut written = data.unpublished.range(address..end);
+        written.find(differs).map(|(&word, _)| word)
+    }
+
     /// Reads as hardware does; `None` is a bus error: there is no memory.
     pub(crate) fn device_read(&self, address: u64) -> Option<u64> {
         let data = self.0.data.borrow();

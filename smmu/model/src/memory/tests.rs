@@ -32,6 +32,22 @@ fn a_write_is_seen_at_once_or_after_publish() {
 }
 
 #[test]
+fn an_invalid_descriptor_in_place_of_another_makes_no_difference() {
+    let mut memory = Memory::coherent();
+    let block = memory.allocate(0x100, 64).unwrap();
+    let (first, second) = (block.address, block.address + 8);
+    memory.write(first, 0x1000);
+    assert_eq!(memory.first_unpublished_descriptor(first, 0x100), None);
+    memory.write(second, 0x1001);
+    assert_eq!(memory.first_unpublished_descriptor(first, 0x100), Some(second));
+    memory.publish(second, 8);
+    memory.write(second, 0);
+    assert_eq!(memory.first_unpublished_descriptor(first, 0x100), Some(second));
+    memory.publish(second, 8);
+    assert_eq!(memory.first_unpublished_descriptor(first, 0x100), None);
+}
+
+#[test]
 fn publish_covers_its_range_in_words_or_in_lines() {
     for (mut memory, left) in [(Memory::coherent(), true), (Memory::non_coherent(), false)] {
         let block = memory.allocate(0x100, 64).unwrap();

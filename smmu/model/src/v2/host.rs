@@ -12,7 +12,8 @@ pub trait Host: Clone {
     fn peek(&self, address: u64) -> Option<u64> {
         self.read(address)
     }
-    /// The first word in `[address, address + size)` that was written and may not be visible yet.
+    /// The first descriptor in `[address, address + size)` that was written and may not be visible yet, if that makes a
+    /// difference.
     fn first_unpublished(&self, _address: u64, _size: u64) -> Option<u64> {
         None
     }
@@ -34,7 +35,7 @@ impl Host for crate::Memory {
         crate::Memory::peek(self, address)
     }
     fn first_unpublished(&self, address: u64, size: u64) -> Option<u64> {
-        crate::Memory::first_unpublished(self, address, size)
+        self.first_unpublished_descriptor(address, size)
     }
     fn is_allocated(&self, address: u64, size: u64) -> bool {
         crate::Memory::is_allocated(self, address, size)

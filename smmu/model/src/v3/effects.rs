@@ -49,7 +49,7 @@ impl State {
     /// The tables that hardware walked for a VMID must not hold unpublished changes when its TLB is invalidated.
     fn check_tables_published(&self, vmid: Option<u16>) {
         for (base, bytes) in self.tlb.tables(vmid) {
-            if let Some(word) = self.memory.first_unpublished(base, bytes) {
+            if let Some(word) = self.memory.first_unpublished_descriptor(base, bytes) {
                 let detail = "the TLB is invalidated before this descriptor was published";
                 self.violation(
                     Rule::Unpublished,
