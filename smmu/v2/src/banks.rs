@@ -236,9 +236,9 @@ fn tcr(domain: &Domain, aarch64: bool, coherent: bool) -> FieldValue<u32, TCR::R
     };
     let size = 64_u8.saturating_sub(domain.ipa_bits);
     let level = TCR::SL0.val(2_u32.saturating_sub(domain.start_level.into()));
-    let shared = walks + level + TCR::LONG::SET;
+    let shared = walks + level + TCR::LONG::SET + TCR::PASIZE.val(output_code(domain));
     if aarch64 {
-        shared + TCR::T0SZ.val(size.into()) + TCR::TG0::Small + TCR::PASIZE.val(output_code(domain))
+        shared + TCR::T0SZ.val(size.into()) + TCR::TG0::Small
     } else {
         // Relative to 32 bits, signed, in four bits, above which S repeats the sign.
         shared + TCR::T0SZ.val(u32::from(size) & 0x1f)

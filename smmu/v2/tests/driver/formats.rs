@@ -16,7 +16,7 @@ fn an_smmu_v1_walks_the_same_tables_in_its_own_words() {
     driver.attach(&one(5), &domain(7)).unwrap();
     assert_eq!(fake.get(fake.global_1(0)), 7, "CBAR has the VMID");
     // EAE, inner shareable, write-back, start level 1, 32 + 8 bits, and S.
-    assert_eq!(fake.get(fake.bank(0, 0x30)), 0x8000_3558);
+    assert_eq!(fake.get(fake.bank(0, 0x30)), 0x8002_3558);
     assert_eq!(fake.read64(fake.bank(0, 0x20)), domain(7).root);
     assert!(
         !fake
