@@ -124,8 +124,8 @@ impl Banks {
         } else {
             (vmid, 0)
         };
-        if features.aarch64_tables {
-            let value = CBA2R::VA64::SET + CBA2R::VMID16.val(vmid16);
+        if features.version_2 {
+            let value = CBA2R::VA64.val(features.aarch64_tables.into()) + CBA2R::VMID16.val(vmid16);
             registers.cba2r(index).write(value);
             taken(smmu, "CBA2R", value.value, |frame| {
                 Registers(frame).cba2r(index).get() & value.mask()

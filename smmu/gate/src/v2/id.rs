@@ -52,7 +52,9 @@ pub enum IdentifyError {
 pub struct Features {
     /// Stage 2 translation is there.
     pub stage2: bool,
-    /// AArch64 translation tables with the 4 KiB granule can be walked: it is an SMMUv2.
+    /// It has something that SMMUv1 lacks, and with that SMMU_CBA2Rn.
+    pub version_2: bool,
+    /// AArch64 translation tables with the 4 KiB granule can be walked.
     pub aarch64_tables: bool,
     /// AArch32 tables in the long format can be walked. At stage 2 they are as AArch64 ones, for 40 bits.
     pub aarch32_tables: bool,
@@ -113,7 +115,9 @@ impl Features {
         } else {
             1 << stream_bits
         };
+        let newer = IDR2::PTFSV8_4K::SET + IDR2::PTFSV8_16K::SET + IDR2::PTFSV8_64K::SET + IDR2::VMID16S::SET;
         Ok(Features {
+            version_2: idr2.any_matching_bits_set(newer),
             stage2: idr0.is_set(IDR0::S2TS),
             aarch64_tables: idr2.is_set(IDR2::PTFSV8_4K),
             aarch32_tables: !idr0.is_set(IDR0::NO_AARCH32),

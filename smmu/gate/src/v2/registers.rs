@@ -48,6 +48,10 @@ register_bitfields![u32,
         OAS OFFSET(4) NUMBITS(4) [],
         /// AArch64 tables with the 4 KiB granule.
         PTFSV8_4K OFFSET(12) NUMBITS(1) [],
+        /// AArch64 tables with the 16 KiB granule.
+        PTFSV8_16K OFFSET(13) NUMBITS(1) [],
+        /// AArch64 tables with the 64 KiB granule.
+        PTFSV8_64K OFFSET(14) NUMBITS(1) [],
         /// VMIDs may have 16 bits.
         VMID16S OFFSET(15) NUMBITS(1) []
     ],

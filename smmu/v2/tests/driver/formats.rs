@@ -69,6 +69,16 @@ fn an_smmu_v2_without_aarch64_tables_is_driven_as_a_v1() {
     );
 }
 
+/// Whatever stood in CBA2R would decide the format, and under which VMID translations are cached.
+#[test]
+fn an_smmu_v2_is_told_that_tables_are_aarch32_ones() {
+    let fake = Fake::with(IDR0 | 8, 1 << 28 | 4, 1 << 15 | 1 << 14 | 2 << 4 | 2);
+    fake.set(fake.global_1(0x800), 1);
+    let mut driver = probe(&fake);
+    driver.attach(&one(5), &domain(0x107)).unwrap();
+    assert_eq!(fake.get(fake.global_1(0x800)), 0x107 << 16);
+}
+
 #[test]
 fn walks_that_are_not_coherent_are_not_cached() {
     let fake = Fake::new(8, 4);
