@@ -186,6 +186,18 @@ fn ids_that_the_smmu_does_not_have_are_refused() {
 }
 
 #[test]
+fn of_two_frames_the_narrower_one_counts() {
+    let fakes = [Fake::new(8, 4), Fake::new(8, 4)];
+    fakes[0].limit(SMR, VALID | 0x7f << 16 | 0x3ff);
+    fakes[1].limit(SMR, VALID | 0x7ff << 16 | 0x1ff);
+    let driver = try_probe(&fakes, &SETUP).unwrap();
+    assert_eq!(
+        (driver.limits().id_bits, driver.limits().mask_bits),
+        (0x1ff, 0x7f)
+    );
+}
+
+#[test]
 fn where_the_stream_id_is_an_index_nothing_is_matched() {
     let fake = Fake::with(1 << 29 | 4 << 9 | 1 << 16, 1 << 28 | 4, IDR2);
     let mut driver = probe(&fake);
