@@ -68,10 +68,11 @@ impl Banks {
         }
     }
 
-    /// Finds the bank of an address space, or one for it. A VMID has one address space: their TLB entries would mix.
+    /// Finds the bank of an address space, or one for it. A VMID has one address space: their TLB entries would mix. No
+    /// bank may be leaving.
     pub(crate) fn place(&self, space: &Space) -> Result<Place, Error> {
         for (index, bank) in self.each() {
-            if bank.space == *space && !bank.leaving {
+            if bank.space == *space {
                 return Ok(Place::Shared(index));
             }
             if bank.space.vmid == space.vmid {
@@ -118,6 +119,8 @@ impl Banks {
     pub(crate) fn describe<B: Bus>(&self, smmu: &Smmu<B>, index: u16, space: &Space) -> Result<(), Error> {
         let registers = Registers(smmu);
         let features = smmu.features();
+        // A bank is not described anew while it has a fault to tell (IHI 0062 16.5.9).
+        fault::clear_context(smmu, index);
         let vmid = u32::from(space.vmid.0);
         let (vmid8, vmid16) = if features.vmid_bits == 16 {
             (0, vmid)
@@ -139,7 +142,6 @@ impl Banks {
         })?;
         registers.tcr(index).set(space.tcr);
         registers.ttbr0(index).set(space.root);
-        fault::clear_context(smmu, index);
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use crate::registers::{FAULT_STREAM, FSYNR0, GFSR, GFSYNR0, Registers};
 use mmio::Bus;
 use smmu_driver::{Event, EventKind};
 use smmu_gate::v2::Smmu;
-use smmu_gate::v2::registers::FSR;
+use smmu_gate::v2::registers::{FAULTS, FSR};
 use tock_registers::LocalRegisterCopy;
 use tock_registers::fields::FieldValue;
 use tock_registers::interfaces::{Readable, Writeable};
@@ -55,19 +55,17 @@ pub(crate) fn clear_global<B: Bus>(smmu: &Smmu<B>) {
 
 /// Clears whatever an earlier owner left in a bank's fault register.
 pub(crate) fn clear_context<B: Bus>(smmu: &Smmu<B>, bank: u16) {
-    let of_tables = FSR::TF::SET + FSR::AFF::SET + FSR::PF::SET + FSR::EF::SET + FSR::ASF::SET;
-    let others = FSR::TLBMCF::SET + FSR::TLBLKF::SET + FSR::UUT::SET + FSR::MULTI::SET;
-    smmu.fsr(bank).write(of_tables + others);
+    smmu.fsr(bank).set(FAULTS);
 }
 
 /// Global faults of a transaction.
 fn of_stream() -> FieldValue<u32, GFSR::Register> {
-    GFSR::ICF::SET + GFSR::USF::SET + GFSR::SMCF::SET + GFSR::UCBF::SET + GFSR::UCIF::SET + GFSR::UUT::SET
+    GFSR::ICF::SET + GFSR::USF::SET + GFSR::SMCF::SET + GFSR::UCBF::SET + GFSR::UCIF::SET
 }
 
 /// Global faults of which nothing but the status is known, or the address of a register (IHI 0062 3.8.1).
 fn of_no_stream() -> FieldValue<u32, GFSR::Register> {
-    GFSR::CAF::SET + GFSR::EF::SET + GFSR::PF::SET
+    GFSR::CAF::SET + GFSR::EF::SET + GFSR::PF::SET + GFSR::UUT::SET
 }
 
 fn global_kind(status: LocalRegisterCopy<u32, GFSR::Register>) -> EventKind {
@@ -86,8 +84,10 @@ pub(crate) fn take_context<B: Bus>(frame: &Smmu<B>, bank: u16) -> Option<Fault> 
         return None;
     }
     let syndrome = registers.fsynr0(bank).extract();
-    // What was recorded late came without its stream and address (IHI 0062 3.7.2).
-    let known = !syndrome.is_set(FSYNR0::AFR);
+    // What was recorded late came without its stream and address, and so may a transaction that is not supported
+    // (IHI 0062 3.7.2). Whoever stands there from an earlier fault must not be blamed.
+    let unsupported = status.get() & FAULTS & !FSR::MULTI::SET.value == FSR::UUT::SET.value;
+    let known = !unsupported && !syndrome.is_set(FSYNR0::AFR);
     let event = known.then(|| Event {
         stream: registers.cbfrsynra(bank).read(FAULT_STREAM::ID),
         kind: context_kind(status),
@@ -97,7 +97,7 @@ pub(crate) fn take_context<B: Bus>(frame: &Smmu<B>, bank: u16) -> Option<Fault> 
         instruction: syndrome.is_set(FSYNR0::IND),
         count: 1,
     });
-    frame.fsr(bank).set(status.get());
+    frame.fsr(bank).set(status.get() & FAULTS);
     Some(Fault {
         event,
         lost: !known || status.is_set(FSR::MULTI),
@@ -110,9 +110,8 @@ pub(crate) fn any<B: Bus>(frame: &Smmu<B>, mut banks: impl Iterator<Item = u16>)
     Registers(frame).gfsr().get() != 0 || banks.any(|bank| is_pending(frame.fsr(bank).extract()))
 }
 
-/// The format of the tables stands in the same register, and is no fault.
 fn is_pending(status: LocalRegisterCopy<u32, FSR::Register>) -> bool {
-    status.get() & !FSR::FORMAT::SET.value != 0
+    status.get() & FAULTS != 0
 }
 
 fn context_kind(status: LocalRegisterCopy<u32, FSR::Register>) -> EventKind {

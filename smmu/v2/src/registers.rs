@@ -72,7 +72,7 @@ register_bitfields![u32,
         /// The VMID, where it has 16 bits.
         VMID16 OFFSET(16) NUMBITS(16) []
     ],
-    /// SMMU_CBn_ACTLR: up to the implementation. This is the MMU-500's.
+    /// IHI 0062 16.5.1 SMMU_CBn_ACTLR: up to the implementation. This is the MMU-500's.
     pub(crate) ACTLR [
         /// The next page's translation is prefetched.
         CPRE OFFSET(1) NUMBITS(1) []
@@ -110,8 +110,8 @@ register_bitfields![u32,
 ];
 
 register_bitfields![u64,
-    /// IHI 0062 9.6.14 SMMU_GFAR and 16.5 SMMU_CBn_FAR: the address behind a fault. In a stage-2 bank that is the IPA
-    /// (17.3.2), all of it, which SMMU_CBn_IPAFAR does not have.
+    /// IHI 0062 9.6.14 SMMU_GFAR and 16.5.8 SMMU_CBn_FAR: the address behind a fault. In a bank with stage 2 alone that is
+    /// the IPA, and SMMU_CBn_IPAFAR, which SMMUv1 lacks, says the same (17.3.1).
     pub(crate) FAR [
         ADDRESS OFFSET(0) NUMBITS(63) []
     ],

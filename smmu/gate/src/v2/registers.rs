@@ -154,7 +154,7 @@ register_bitfields![u32,
         /// Transactions are processed while an earlier fault is still recorded.
         HUPCF OFFSET(8) NUMBITS(1) []
     ],
-    /// IHI 0062 16.5 SMMU_CBn_FSR: faults of a context bank. Writing 1 clears.
+    /// IHI 0062 16.5.9 SMMU_CBn_FSR: faults of a context bank. Writing 1 clears, where that is not said otherwise.
     pub FSR [
         /// The IPA is not mapped.
         TF OFFSET(1) NUMBITS(1) [],
@@ -172,14 +172,14 @@ register_bitfields![u32,
         ASF OFFSET(7) NUMBITS(1) [],
         /// The transaction is of a kind that is not supported.
         UUT OFFSET(8) NUMBITS(1) [],
-        /// Which format the tables had; no fault.
+        /// Which format the tables have; no fault, and read-only.
         FORMAT OFFSET(9) NUMBITS(2) [],
-        /// A transaction is stalled.
+        /// A transaction is stalled. Read-only: see SMMU_CBn_RESUME.
         SS OFFSET(30) NUMBITS(1) [],
         /// There were more faults.
         MULTI OFFSET(31) NUMBITS(1) []
     ],
-    /// IHI 0062 16.5 SMMU_CBn_RESUME: what becomes of a stalled transaction.
+    /// IHI 0062 16.5.28 SMMU_CBn_RESUME: what becomes of a stalled transaction.
     pub RESUME [
         TNR OFFSET(0) NUMBITS(1) [
             Retry = 0,
@@ -187,3 +187,6 @@ register_bitfields![u32,
         ]
     ]
 ];
+
+/// The bits of SMMU_CBn_FSR that are faults, and that writing 1 clears.
+pub const FAULTS: u32 = 1 << 31 | 0x1fe;

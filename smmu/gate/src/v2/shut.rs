@@ -1,7 +1,7 @@
 //! Shutting an SMMUv1 or v2, whatever state firmware left it in.
 
 use super::id::Features;
-use super::registers::{CR0, CR2, FSR, RESUME, S2CR, SCTLR, SMR};
+use super::registers::{CR0, CR2, FAULTS, FSR, RESUME, S2CR, SCTLR, SMR};
 use super::smmu::Smmu;
 use crate::Found;
 use mmio::{Bus, Clock, Timeout};
@@ -216,11 +216,12 @@ fn close<B: Bus>(smmu: &Smmu<B>) {
     }
 }
 
-/// Ends every transaction that a fault has stalled.
+/// Ends every transaction that a fault has stalled. The fault is cleared first (IHI 0062 16.5.28).
 fn terminate_stalled<B: Bus>(smmu: &Smmu<B>) {
     for frame in smmu.each_frame() {
         for bank in 0..frame.features().banks {
             if frame.fsr(bank).is_set(FSR::SS) {
+                frame.fsr(bank).set(FAULTS);
                 frame.resume(bank).write(RESUME::TNR::Terminate);
             }
         }

@@ -82,13 +82,15 @@ fn every_cause_has_a_kind() {
         (1 << 5, EventKind::Other),
         (1 << 6, EventKind::Other),
         (1 << 7, EventKind::AddressSize),
-        (1 << 8, EventKind::Other),
+        (1 << 8 | 1 << 3, EventKind::Permission),
     ];
     for (fsr, kind) in causes {
         record(&fake, 0, fsr, 0x1000, 0, 5);
         let event = events(&mut driver)[0];
         assert_eq!((event.kind, event.code, event.stream), (kind, fsr, 5), "{fsr:#x}");
     }
+    record(&fake, 0, 1 << 8, 0x1000, 0, 5);
+    assert_eq!(events(&mut driver), [Event::LOST], "whose it was is not known");
     record(&fake, 0, 0x600, 0x1000, 0, 5);
     assert_eq!(events(&mut driver), [], "the format of the tables is no fault");
 }
@@ -125,7 +127,7 @@ fn streams_without_a_group_are_told_by_the_global_fault() {
         (1, EventKind::NotAttached),
         (2, EventKind::NotAttached),
         (4, EventKind::Other),
-        (1 << 8, EventKind::Other),
+        (1 << 4, EventKind::Other),
     ] {
         for (offset, value) in [
             (GFSR, gfsr),
@@ -154,9 +156,9 @@ fn streams_without_a_group_are_told_by_the_global_fault() {
 fn causes_that_are_no_streams_are_told_apart() {
     let fake = Fake::new(8, 4);
     let mut driver = attached(&fake);
-    fake.set(GFSR, 1 << 5 | 1 << 6 | 1 << 7);
+    fake.set(GFSR, 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8);
     let outcome = driver.interrupt(|event| panic!("{event:?}"));
-    assert_eq!((outcome.events, outcome.global_errors), (0, 0xe0));
+    assert_eq!((outcome.events, outcome.global_errors), (0, 0x1e0));
     assert_eq!(fake.get(GFSR), 0);
 }
 

@@ -12,11 +12,11 @@ fn a_bank_is_described_forgotten_about_and_on_before_a_group_leads_to_it() {
     driver.attach(&one(5), &domain(7)).unwrap();
     let cb = |offset| fake.bank(0, offset);
     let expected: [(usize, u64); 10] = [
+        (cb(0x58), 0x8000_01fe),             // FSR
         (fake.global_1(0x800), 7 << 16 | 1), // CBA2R
         (fake.global_1(0), 0),               // CBAR
         (cb(0x30), 0x8002_3558),             // TCR
         (cb(0x20), domain(7).root),          // TTBR0
-        (cb(0x58), 0x8000_01fe),             // FSR
         (TLBIVMID, 7),
         (TLBGSYNC, 0),
         (cb(0), 0x167), // SCTLR: M, TRE, AFE, CFRE, CFIE, HUPCF
