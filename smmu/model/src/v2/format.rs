@@ -109,6 +109,9 @@ fn aarch64(tcr: u64, params: &Params) -> Result<Shape, Bad> {
     })
 }
 
+/// Bits of physical address that AArch32 tables reach.
+const AARCH32_OUTPUT: u32 = 40;
+
 /// The AArch32 long-descriptor format (DDI 0487 G5.5): T0SZ is signed, and S repeats its sign.
 fn aarch32_long(tcr: u64, params: &Params) -> Result<Shape, Bad> {
     if !params.long_descriptors() {
@@ -139,8 +142,21 @@ fn aarch32_long(tcr: u64, params: &Params) -> Result<Shape, Bad> {
         input_bits,
         granule: 12,
         start_level,
-        most_output: 40,
+        most_output: AARCH32_OUTPUT,
     })
+}
+
+/// TCR.PASize of AArch64 tables.
+fn physical_size(tcr: u64, params: &Params) -> Result<u32, Bad> {
+    let encoded = field(tcr, 18, 16);
+    if encoded > 5 {
+        return bad("TCR.PASize", encoded, "reserved size");
+    }
+    let output_bits = physical_bits(encoded);
+    if output_bits > params.output_bits() {
+        return bad("TCR.PASize", encoded, "beyond IDR2.OAS");
+    }
+    Ok(output_bits)
 }
 
 /// SL0 against T0SZ, PASize and TTBR0.
@@ -156,15 +172,11 @@ fn tree(raw: &Raw, shape: &Shape, params: &Params) -> Result<Tree, Bad> {
         let detail = "does not fit SL0: the root would have no entry, or over 16 tables";
         return bad("TCR.T0SZ", field(tcr, 5, 0), detail);
     };
-    let encoded = field(tcr, 18, 16);
-    if encoded > 5 {
-        return bad("TCR.PASize", encoded, "reserved size");
-    }
-    let output_bits = physical_bits(encoded);
-    if output_bits > params.output_bits() {
-        return bad("TCR.PASize", encoded, "beyond IDR2.OAS");
-    }
-    let output_bits = output_bits.min(shape.most_output);
+    let output_bits = match shape.most_output {
+        // The format for AArch32 tables has no PASize.
+        AARCH32_OUTPUT => AARCH32_OUTPUT.min(params.output_bits()),
+        most => physical_size(tcr, params)?.min(most),
+    };
     let root = raw.ttbr0;
     if root >> output_bits != 0 {
         return bad("TTBR0", root, "beyond TCR.PASize, or with reserved bits");
