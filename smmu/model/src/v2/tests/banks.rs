@@ -136,7 +136,7 @@ fn enabling_is_checked_in_whichever_order_it_is_done() {
 fn a_root_is_published_before_transactions_reach_it() {
     let rig = Rig::new(Params::generic());
     let tree = rig.tree();
-    rig.memory.clone().write(tree.root, 0);
+    rig.memory.clone().write(tree.root, 1);
     rig.set_up(BANK, tree.root, VMID);
     rig.write_bank(BANK, SCTLR, ON);
     rig.map_stream(0, STREAM, BANK);
