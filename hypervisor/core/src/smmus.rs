@@ -1,20 +1,18 @@
 //! The board's SMMUs: shut before anything else may run, and remembered for the driver that comes later.
 
-use crate::arch::{gic, mmu, percpu::PerCpu, timer::Now};
+mod gate;
+
+use crate::arch::{gic, mmu, percpu::PerCpu};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use devicetree::{AddressRange, GicInterrupt, Tree};
-use driver_abi::{InterruptLine, SmmuInfo};
-use mmio::Region;
-use smmu_gate::v3::is_shut;
-use smmu_gate::{Found, V3Report, shut_v3};
+use driver_abi::{InterruptLine, SmmuInfo, features};
+use gate::{Gate, Report};
+use smmu_gate::Found;
 use stage2::WalkerLimits;
 use topology::{Line, Smmu, find_smmus};
-
-/// The `compatible` of the SMMUs that the gate can shut.
-const SMMU_V3: &str = "SMMUv3";
 
 /// An SMMU of the board.
 #[derive(Debug)]
@@ -26,11 +24,13 @@ pub struct Unit {
     /// Its interrupts, with what they mean to a driver.
     pub interrupts: Vec<(GicInterrupt, InterruptLine)>,
     /// What the gate found, or why there is no shutting it.
-    pub gate: Result<V3Report, String>,
+    pub gate: Result<Report, String>,
     /// Several are instances that are programmed as one.
     frames: Vec<AddressRange>,
     coherent: bool,
-    registers: Option<Region>,
+    /// The `QUIRK_` bits of [`driver_abi::features`].
+    quirks: u32,
+    registers: Option<Gate>,
     /// It could not be shut behind its driver.
     open: AtomicBool,
 }
@@ -60,6 +60,11 @@ impl Unit {
             gate: Err(String::new()),
             frames: smmu.frames.clone(),
             coherent: smmu.coherent,
+            quirks: if smmu.secure_config_access {
+                features::QUIRK_SECURE_CONFIG_ACCESS
+            } else {
+                0
+            },
             registers: None,
             open: AtomicBool::new(false),
         };
@@ -67,31 +72,31 @@ impl Unit {
         unit
     }
 
-    fn first_shut(&mut self, smmu: &Smmu) -> Result<V3Report, String> {
+    fn first_shut(&mut self, smmu: &Smmu) -> Result<Report, String> {
         if let Some(by) = &smmu.disabled_by {
             return Err(format!("it is disabled by the status of {by}, and left alone"));
         }
-        if smmu.kind.name != SMMU_V3 {
-            return Err(format!("the core has no gate for {}", smmu.kind.name));
+        if smmu.frames.is_empty() {
+            return Err("its register frames cannot be read".to_string());
         }
-        let [frame] = self.frames.as_slice() else {
+        if let Some(other) = smmu.other_kind {
             return Err(format!(
-                "it has {} register frames that can be read, an SMMUv3 has one",
-                self.frames.len()
+                "it says that it is {} and {}, and no gate fits both",
+                smmu.kind.name, other.name
             ));
+        }
+        let map = |index: usize| {
+            let frame = smmu.frames.get(index).ok_or("there is no such register frame")?;
+            mmu::map_device(frame.address(), frame.size()).map_err(|error| error.to_string())
         };
-        let registers = mmu::map_device(frame.address(), frame.size()).map_err(|error| error.to_string())?;
-        let report = gate(&registers)?;
-        self.registers = Some(registers);
-        if let Some(why) = &smmu.unusable {
-            return Err(format!("{why}; it is shut and stays shut"));
+        let gate = Gate::find(smmu, map)?;
+        let report = gate.shut()?;
+        let lacks = gate.lacks();
+        self.registers = Some(gate);
+        match smmu.unusable.as_deref().or(lacks) {
+            Some(why) => Err(format!("{why}; it is shut and stays shut")),
+            None => Ok(report),
         }
-        if !(report.features.stage2 && report.features.aarch64_tables && report.features.little_endian) {
-            return Err(
-                "it cannot translate stage 2 with AArch64 tables; it is shut and stays shut".to_string(),
-            );
-        }
-        Ok(report)
     }
 
     /// Why it is not shut, if it is not.
@@ -103,9 +108,9 @@ impl Unit {
     /// Shuts the SMMU again, after its driver failed. Whatever the driver left there, nothing gets through after it.
     pub fn shut_again(&self) -> Result<(), String> {
         let registers = self.registers.as_ref().ok_or("it was never shut")?;
-        let shut = shut_v3(registers, &Now);
+        let shut = registers.shut();
         self.open.store(shut.is_err(), Ordering::Relaxed);
-        shut.map(|_| ()).map_err(|error| error.to_string())
+        shut.map(|_| ())
     }
 
     /// Whether [`shut_again`](Self::shut_again) failed: it may translate as a driver left it, and cache what it likes.
@@ -115,12 +120,13 @@ impl Unit {
 
     /// What its table walker can do, for the geometry of stage 2; nothing if the SMMU cannot be used.
     pub fn walker_limits(&self) -> Option<WalkerLimits<'_>> {
-        let features = self.gate.as_ref().ok()?.features;
-        Some(WalkerLimits::smmu(
-            &self.path,
-            features.output_bits,
-            features.granule_4k,
-        ))
+        let report = self.gate.as_ref().ok()?;
+        Some(WalkerLimits {
+            name: &self.path,
+            input_bits: report.input_bits,
+            output_bits: report.output_bits,
+            granule_4k: true,
+        })
     }
 
     /// What a driver is told of it; `max_stream` is the highest stream ID that any master emits here.
@@ -131,7 +137,7 @@ impl Unit {
             second_base: self.frames.get(1).map_or(0, AddressRange::address),
             max_stream,
             coherent: self.coherent.into(),
-            quirks: 0,
+            quirks: self.quirks,
             reserved: 0,
         }
     }
@@ -156,11 +162,10 @@ impl Unit {
     fn announce(&self) {
         match &self.gate {
             Ok(report) => {
-                let features = &report.features;
                 log::info!(target: "smmu",
-                "{}: SMMUv{}.{}, stage 2, {}-bit addresses, {}-bit stream IDs, no driver: {} (firmware left it {})",
-                self.path, features.major, features.minor, features.output_bits, features.stream_bits,
-                if self.registers.as_ref().is_some_and(is_shut) { "gate shut" } else { "GATE NOT SHUT" },
+                "{}: {}, stage 2, {}-bit addresses, {}-bit stream IDs, no driver: {} (firmware left it {})",
+                self.path, report.version, report.output_bits, report.stream_bits,
+                if self.registers.as_ref().is_some_and(Gate::is_shut) { "gate shut" } else { "GATE NOT SHUT" },
                 match report.found {
                     Found::Open => "open",
                     Found::Shut => "shut",
@@ -170,22 +175,6 @@ impl Unit {
             Err(why) => log::error!(target: "smmu", "{}: unusable: {why}", self.path),
         }
     }
-}
-
-#[cfg(not(feature = "sabotage-skip-gate"))]
-fn gate(registers: &Region) -> Result<V3Report, String> {
-    shut_v3(registers, &Now).map_err(|error| error.to_string())
-}
-
-/// What a core without a gate does: it looks, and leaves the SMMU as firmware did. For the test which shows that the
-/// gate is what blocks.
-#[cfg(feature = "sabotage-skip-gate")]
-fn gate(registers: &Region) -> Result<V3Report, String> {
-    log::warn!(target: "smmu", "SABOTAGE: this test build skips the gate; devices can reach all memory");
-    Ok(V3Report {
-        features: smmu_gate::Features::read(registers),
-        found: Found::Open,
-    })
 }
 
 /// What a line means to a driver; those that no driver of ours listens to are left off.

@@ -59,6 +59,8 @@ pub struct Smmu {
     pub kind: &'static Kind,
     /// Its register frames. Several are instances that are programmed alike. Empty if they cannot be found.
     pub frames: Vec<AddressRange>,
+    /// Another kind that it says it is: then nobody knows its registers.
+    pub other_kind: Option<&'static Kind>,
     /// Why it cannot be driven, though it is enabled and its registers were found, if that is so.
     pub unusable: Option<String>,
     /// Whether its table walks snoop the CPU's caches. Says nothing about its masters.
@@ -69,6 +71,8 @@ pub struct Smmu {
     pub messages: Vec<MsiRoute>,
     /// `stream-match-mask`, for specifiers of one cell.
     pub match_mask: u32,
+    /// `calxeda,smmu-secure-config-access`: the CPU is seen as secure by it, and uses the aliases of non-secure registers.
+    pub secure_config_access: bool,
     /// Path of the node whose status disables it, if one does.
     pub disabled_by: Option<String>,
     /// The highest stream ID of the masters that are covered by it.
@@ -196,8 +200,8 @@ fn read<'t>(
     let mut report = |property, defect, effect| {
         diagnostics.push(Diagnostic::at_node(node.path(), property, defect, effect));
     };
-    let other = kinds_of(&node).find(|other| *other != kind);
-    let unusable = other.map(|other| {
+    let other_kind = kinds_of(&node).find(|other| *other != kind);
+    let unusable = other_kind.map(|other| {
         let (kind, other) = (kind.name, other.name);
         report(
             "compatible",
@@ -236,11 +240,13 @@ fn read<'t>(
         compatible: compatible(node),
         kind,
         frames,
+        other_kind,
         unusable,
         coherent: node.is_dma_coherent(),
         interrupts,
         messages: Vec::new(),
         match_mask,
+        secure_config_access: node.has("calxeda,smmu-secure-config-access"),
         disabled_by,
         max_stream: None,
     }

@@ -11,9 +11,6 @@ use mmio::{Bus, Clock};
 use smmu_driver::{Domain, DomainError, Event, IpaRange, Walker};
 use smmu_gate::v2::{Features, Frames, Smmu, opening, shut_v2};
 
-/// What AArch32 tables in the long format reach.
-const AARCH32_BITS: u8 = 40;
-
 /// What the driver has to be told about an SMMU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setup {
@@ -251,16 +248,12 @@ impl<B: Bus, C: Clock> Driver<B, C> {
     }
 }
 
-/// What a domain has to fit. AArch64 tables are preferred where both can be walked.
+/// What a domain has to fit.
 fn walker(features: &Features) -> Walker {
-    let most = if features.aarch64_tables {
-        features.output_bits.max(features.input_bits)
-    } else {
-        AARCH32_BITS
-    };
+    let (input_bits, output_bits) = features.table_bits();
     Walker {
-        input_bits: features.input_bits.min(most),
-        output_bits: features.output_bits.min(most),
+        input_bits,
+        output_bits,
         vmid_bits: features.vmid_bits,
     }
 }

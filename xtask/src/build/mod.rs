@@ -20,7 +20,7 @@ use crate::symbols;
 /// A guest's image.
 pub(crate) const GUESTS: [&str; 2] = ["alice", "mallory"];
 /// The SMMU drivers that are packed as components: the binary's name is the component's.
-pub(crate) const COMPONENTS: [&str; 1] = ["smmu-v3"];
+pub(crate) const COMPONENTS: [&str; 2] = ["smmu-v2", "smmu-v3"];
 
 /// A file that goes into a bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]

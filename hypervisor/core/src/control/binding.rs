@@ -3,7 +3,7 @@
 //! The registry decides, this file does. The registry's lock is never held while a component or a guest is called.
 
 use super::System;
-use super::drivers::{self, Candidate, DriverError};
+use super::drivers::{self, Candidate, DriverError, NotLoaded};
 use crate::arch::{percpu, timer};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -56,8 +56,11 @@ impl System {
                     }
                 }
             }
-            Err(error) => log::error!(target: "component",
-                "{}: refused: {error}; what waits for a driver stays blocked", candidate.name),
+            Err(NotLoaded::NotNeeded(why)) => {
+                log::info!(target: "component", "{}: not needed: {why}", candidate.name)
+            }
+            Err(NotLoaded::Refused(why)) => log::error!(target: "component",
+                "{}: refused: {why}; what waits for a driver stays blocked", candidate.name),
         }
     }
 

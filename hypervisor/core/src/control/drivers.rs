@@ -89,17 +89,28 @@ fn trusted_key() -> Result<TrustedKey, SignatureError> {
 
 impl Candidate<'_> {
     /// Verifies, maps and starts it, if it drives one of `wanted`.
-    pub fn load(&self, wanted: &[&str]) -> Result<LoadedComponent, String> {
+    pub fn load(&self, wanted: &[&str]) -> Result<LoadedComponent, NotLoaded> {
         let signature = self.signature.ok_or_else(|| {
-            format!(
+            NotLoaded::Refused(format!(
                 "it is not signed: the bundle has no {FOLDER}{}{SIGNATURE_END}",
                 self.name
-            )
+            ))
         })?;
-        let key = trusted_key().map_err(|error| error.to_string())?;
-        LoadedComponent::load(self.file, signature, &key, wanted)
-            .map_err(|error: LoadFailure| error.to_string())
+        let key = trusted_key().map_err(|error| NotLoaded::Refused(error.to_string()))?;
+        LoadedComponent::load(self.file, signature, &key, wanted).map_err(|error| match error {
+            LoadFailure::NoSmmu { .. } => NotLoaded::NotNeeded(error.to_string()),
+            error => NotLoaded::Refused(error.to_string()),
+        })
     }
+}
+
+/// Why a component of the bundle is not loaded.
+#[derive(Debug)]
+pub enum NotLoaded {
+    /// It drives other SMMUs than those that wait for a driver.
+    NotNeeded(String),
+    /// It cannot be trusted, or does not start.
+    Refused(String),
 }
 
 impl Drivers {
@@ -136,11 +147,13 @@ impl Drivers {
         }
         let has = |bit| report.features & bit != 0;
         Ok(format!(
-            "{} stream table, {}-bit IDs, {}{} walks, {}-bit VMIDs",
-            if has(features::FEATURE_TWO_LEVEL) {
-                "2-level"
+            "{}, {}-bit IDs, {}{} walks, {}-bit VMIDs",
+            if has(features::FEATURE_STREAM_MATCH) {
+                "stream matching"
+            } else if has(features::FEATURE_TWO_LEVEL) {
+                "2-level stream table"
             } else {
-                "linear"
+                "linear stream table"
             },
             report.stream_bits,
             if has(features::FEATURE_RANGE_INVALIDATION) {

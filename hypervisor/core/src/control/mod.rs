@@ -98,11 +98,7 @@ impl System {
         let mut graph = Graph::build_gated(&tree, &functions, &not_shut);
         for (index, unit) in units.iter().enumerate() {
             if let Ok(report) = &unit.gate {
-                graph.limit_stream_bits(
-                    &tree,
-                    topology::SmmuIndex(index),
-                    report.features.stream_bits.into(),
-                );
+                graph.limit_stream_bits(&tree, topology::SmmuIndex(index), report.stream_bits.into());
             }
         }
         for diagnostic in graph.diagnostics() {

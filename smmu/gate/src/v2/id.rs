@@ -7,6 +7,8 @@ use tock_registers::interfaces::Readable;
 
 /// Stream mapping register groups that the architecture has room for (IHI 0062 9.1). Some firmware says more.
 pub const MOST_GROUPS: u16 = 128;
+/// What AArch32 tables in the long format reach.
+const AARCH32_BITS: u8 = 40;
 /// Context banks that the architecture has room for (IHI 0062 2.6.1).
 pub const MOST_BANKS: u16 = 128;
 
@@ -141,6 +143,17 @@ impl Features {
             major: byte(idr7.read(IDR7::MAJOR)),
             minor: byte(idr7.read(IDR7::MINOR)),
         })
+    }
+
+    /// Bits of input and output address that walks of the best tables it knows reach: those in AArch64's format, or else those
+    /// in AArch32's long one.
+    pub fn table_bits(&self) -> (u8, u8) {
+        let most = if self.aarch64_tables {
+            self.output_bits.max(self.input_bits)
+        } else {
+            AARCH32_BITS
+        };
+        (self.input_bits.min(most), self.output_bits.min(most))
     }
 
     /// Bytes that the frame must have: up to the end of the last bank (IHI 0062 8.1.2).
