@@ -11,11 +11,12 @@ use crate::project::{Project, run_cargo, step};
 use crate::setup;
 
 /// What builds for the board only.
-const BARE_METAL: [&str; 5] = [
+const BARE_METAL: [&str; 6] = [
     "portcullis",
     "smmu-components",
     "guests",
     "stage0",
+    "bench-firmware",
     "misbehaving-components",
 ];
 /// What test builds of the core break on purpose.

@@ -14,7 +14,7 @@ use crate::flags;
 use crate::project::{Project, step};
 
 /// Crates that may contain `unsafe`, and why. Every other crate has `#![forbid(unsafe_code)]`.
-const MAY_BE_UNSAFE: [(&str, &str); 6] = [
+const MAY_BE_UNSAFE: [(&str, &str); 7] = [
     (
         "portcullis",
         "the core: EL2 registers, translation tables, component entry",
@@ -24,6 +24,7 @@ const MAY_BE_UNSAFE: [(&str, &str); 6] = [
     ("misbehaving-components", "breaks the ABI on purpose"),
     ("guests", "bare-metal test programs"),
     ("stage0", "a bare-metal test program"),
+    ("bench-firmware", "a bare-metal test program"),
 ];
 
 /// Edges that must not be, directly or through others: from, to, why.

@@ -1,0 +1,150 @@
+//! The board: who answers at which address, and what devices do on their own.
+
+use alloc::vec::Vec;
+
+use crate::edu::Transfer;
+use crate::iommu::Iommu;
+use crate::map::{BARS, ECAM, SLOTS, SMMU, pci_interrupt};
+use crate::memory::Memory;
+use crate::pci::{Function, HostBridge};
+
+/// Translations hold for the rest of a page.
+const PAGE: u64 = 4096;
+/// Transfers between devices move registers of this many bytes.
+const REGISTER: usize = 4;
+
+/// All emulated devices.
+#[derive(Debug)]
+pub struct Board<I, M> {
+    host: HostBridge,
+    iommu: I,
+    memory: M,
+}
+
+impl<I: Iommu, M: Memory> Board<I, M> {
+    /// A board after reset.
+    pub fn new(iommu: I, memory: M) -> Self {
+        Board {
+            host: HostBridge::new(SLOTS),
+            iommu,
+            memory,
+        }
+    }
+
+    /// Answers a load of `size` bytes; all ones where nobody is.
+    pub fn read(&mut self, address: u64, size: usize) -> u64 {
+        if ECAM.contains(&address) {
+            self.host.read(address - ECAM.start, size)
+        } else if SMMU.contains(&address) {
+            let offset = usize::try_from(address - SMMU.start);
+            offset.map_or(u64::MAX, |offset| self.iommu.read(offset, size))
+        } else {
+            let found = self.host.at(address);
+            found.map_or(u64::MAX, |(function, offset)| function.edu.read(offset, size))
+        }
+    }
+
+    /// Takes a store of `size` bytes, at the time `now_us`.
+    pub fn write(&mut self, address: u64, size: usize, value: u64, now_us: u64) {
+        if ECAM.contains(&address) {
+            self.host.write(address - ECAM.start, size, value);
+        } else if SMMU.contains(&address) {
+            if let Ok(offset) = usize::try_from(address - SMMU.start) {
+                self.iommu.write(offset, size, value);
+            }
+        } else if let Some((function, offset)) = self.host.at(address) {
+            function.edu.write(offset, size, value, now_us);
+        }
+    }
+
+    /// Lets devices do what is due by now.
+    pub fn advance(&mut self, now_us: u64) {
+        for index in 0..self.host.functions.len() {
+            let due = self.host.functions.get_mut(index).and_then(|function| {
+                let transfer = function.edu.take_due(now_us)?;
+                let bytes = function.edu.buffer(&transfer).to_vec();
+                Some((transfer, bytes, function.masters(), function.requester_id()))
+            });
+            let Some((transfer, mut bytes, masters, stream)) = due else {
+                continue;
+            };
+            let stream = masters.then_some(stream);
+            self.transfer(stream, &transfer, &mut bytes, now_us);
+            if let Some(function) = self.host.functions.get_mut(index) {
+                finish(function, &transfer, &bytes);
+            }
+        }
+    }
+
+    /// When the next thing is due, in microseconds.
+    pub fn next_us(&self) -> Option<u64> {
+        let functions = self.host.functions.iter();
+        functions.filter_map(|function| function.edu.due_us()).min()
+    }
+
+    /// All interrupt lines with their levels.
+    pub fn lines(&self) -> Vec<(u32, bool)> {
+        let pins = self.host.functions.iter();
+        let pins = pins.map(|function| (pci_interrupt(function.slot()), function.asserts()));
+        pins.chain(self.iommu.interrupts()).collect()
+    }
+
+    /// Moves bytes page by page; a device that must not master the bus has no stream. What is stopped reads as zero.
+    fn transfer(&mut self, stream: Option<u32>, transfer: &Transfer, bytes: &mut [u8], now_us: u64) {
+        let mut address = transfer.memory;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let in_page = usize::try_from(PAGE - address % PAGE).unwrap_or(usize::MAX);
+            let (part, behind) = rest.split_at_mut(in_page.min(rest.len()));
+            let write = transfer.to_memory;
+            let output = stream.and_then(|stream| self.iommu.translate(stream, address, write));
+            let moved = match output {
+                Some(output) if write => self.put(output, part, now_us),
+                Some(output) => self.get(output, part),
+                None => false,
+            };
+            if !moved && !write {
+                part.fill(0);
+            }
+            address = address.wrapping_add(part.len() as u64);
+            rest = behind;
+        }
+    }
+
+    fn put(&mut self, address: u64, bytes: &[u8], now_us: u64) -> bool {
+        if !BARS.contains(&address) {
+            return self.memory.write(address, bytes);
+        }
+        for (register, chunk) in (0..).zip(bytes.as_chunks::<REGISTER>().0) {
+            let at = address + register * REGISTER as u64;
+            if let Some((function, offset)) = self.host.at(at) {
+                let value = u32::from_le_bytes(*chunk);
+                function.edu.write(offset, REGISTER, value.into(), now_us);
+            }
+        }
+        true
+    }
+
+    fn get(&mut self, address: u64, bytes: &mut [u8]) -> bool {
+        if !BARS.contains(&address) {
+            return self.memory.read(address, bytes);
+        }
+        for (register, chunk) in (0..).zip(bytes.as_chunks_mut::<REGISTER>().0) {
+            let value = self.read(address + register * REGISTER as u64, REGISTER);
+            *chunk = ((value & 0xffff_ffff) as u32).to_le_bytes();
+        }
+        true
+    }
+}
+
+/// What a transfer brought goes into the device's buffer, and the transfer ends.
+fn finish(function: &mut Function, transfer: &Transfer, bytes: &[u8]) {
+    if !transfer.to_memory {
+        let buffer = function.edu.buffer(transfer);
+        buffer.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    }
+    function.edu.finish();
+}
+
+#[cfg(test)]
+mod tests;

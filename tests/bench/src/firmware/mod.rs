@@ -1,0 +1,83 @@
+//! The firmware proper: what runs at EL3.
+
+mod gic;
+mod gpt;
+mod heap;
+mod physical;
+mod power;
+mod psci;
+mod setup;
+mod system;
+mod time;
+mod trap;
+mod uart;
+
+use bench_firmware::{Board, Iommu, NoIommu, Smmu, map};
+
+use alloc::boxed::Box;
+use physical::Physical;
+use spin::Mutex;
+
+/// CPUs that there is room for.
+const CPUS: usize = 4;
+/// Bytes of each CPU's stack: `STACK_SHIFT` of `entry.S`.
+const STACK: usize = 1 << 16;
+/// Secure memory of QEMU's virt machine, which software below EL3 cannot reach. The firmware lies at its beginning; its last
+/// word says that it does.
+const MEMORY: usize = 0x0e00_0000;
+const MEMORY_END: usize = 0x0f00_0000;
+
+core::arch::global_asm!(
+    include_str!("entry.S"),
+    memory = const MEMORY,
+    memory_end = const MEMORY_END,
+    stacks = sym STACKS,
+    main = sym main,
+    park = sym psci::park,
+    synchronous = sym trap::synchronous,
+    interrupt = sym trap::interrupt,
+    unexpected = sym trap::unexpected,
+);
+
+#[repr(C, align(16))]
+struct Stacks([[u8; STACK]; CPUS]);
+
+#[unsafe(link_section = ".bss..stacks")]
+static mut STACKS: Stacks = Stacks([[0; STACK]; CPUS]);
+
+/// The emulated devices, once the first CPU has made them. Traps of all CPUs take turns.
+type Devices = Board<Box<dyn Iommu + Send>, Physical>;
+static BOARD: Mutex<Option<Devices>> = Mutex::new(None);
+
+unsafe extern "C" {
+    /// Not zero if there is an SMMU; whoever builds the image may change it.
+    static smmu_present: u64;
+}
+
+/// Entered by `entry.S` on every CPU, in secure memory, with a stack.
+extern "C" fn main(cpu: usize) -> ! {
+    if cpu >= CPUS {
+        power::rest();
+    }
+    if cpu != 0 {
+        while BOARD.lock().is_none() {
+            core::hint::spin_loop();
+        }
+        setup::cpu(cpu);
+        psci::park();
+    }
+    gpt::protect(&map::EMULATED);
+    gic::init_distributor();
+    setup::cpu(cpu);
+    // SAFETY: a word of our image that nobody writes.
+    let present = unsafe { (&raw const smmu_present).read_volatile() } != 0;
+    let iommu: Box<dyn Iommu + Send> = if present {
+        Box::new(Smmu::new(Physical))
+    } else {
+        Box::new(NoIommu)
+    };
+    *BOARD.lock() = Some(Board::new(iommu, Physical));
+    let kind = if present { "an SMMUv2" } else { "no SMMU" };
+    uart::print(format_args!("bench: firmware at EL3, {kind}, 3 PCI functions\n"));
+    psci::start_first()
+}
