@@ -17,8 +17,20 @@ pub(crate) struct Board {
     pub(crate) cpus: u32,
     /// Where its boot loader places the core.
     pub(crate) load_address: u64,
+    /// Firmware of ours that makes it what it is.
+    pub(crate) firmware: Option<Firmware>,
     /// How QEMU emulates it.
     pub(crate) qemu: Machine,
+}
+
+/// A program at EL3 that emulates what QEMU does not.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Firmware {
+    /// The program.
+    pub(crate) program: String,
+    /// The PCI functions that it emulates.
+    devices: Vec<String>,
 }
 
 /// How QEMU emulates a board.
@@ -26,7 +38,9 @@ pub(crate) struct Board {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Machine {
     machine: String,
+    #[serde(default)]
     with_iommu: String,
+    #[serde(default)]
     without_iommu: String,
     iommu: String,
     cpu: String,
@@ -59,7 +73,11 @@ impl Board {
         };
         let mut arguments = vec![
             "-machine".to_string(),
-            format!("{},{iommu}", qemu.machine),
+            if iommu.is_empty() {
+                qemu.machine.clone()
+            } else {
+                format!("{},{iommu}", qemu.machine)
+            },
             "-cpu".to_string(),
             qemu.cpu.clone(),
             "-smp".to_string(),
@@ -77,7 +95,8 @@ impl Board {
     /// What the machine has, in a line.
     pub(crate) fn describe(&self, iommu: bool) -> String {
         let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
-        for device in &self.qemu.devices {
+        let emulated = self.firmware.iter().flat_map(|firmware| &firmware.devices);
+        for device in self.qemu.devices.iter().chain(emulated) {
             let kind = device.split(',').next().unwrap_or(device);
             *kinds.entry(kind).or_default() += 1;
         }
@@ -114,6 +133,17 @@ mod tests {
                 .arguments(false)
                 .contains(&"virt,virtualization=on,gic-version=3,iommu=none".to_string())
         );
+    }
+
+    #[test]
+    fn the_bench_is_described_with_what_its_firmware_emulates() {
+        let board = Board::load(&Project::find().unwrap(), "virt-smmuv2").unwrap();
+        assert_eq!(
+            board.describe(true),
+            "qemu virt with a bench at EL3 · 4 CPUs · SMMUv2 · 3 × edu"
+        );
+        let machine = "virt,secure=on,virtualization=on,gic-version=3".to_string();
+        assert!(board.arguments(true).contains(&machine));
     }
 
     #[test]

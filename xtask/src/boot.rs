@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use system_tests::dtb::Binding;
+use system_tests::dtb::{Binding, bench_tree};
 
 use crate::board::Board;
-use crate::build;
+use crate::build::{self, FirmwareImages};
 use crate::qemu;
 use crate::setup::Tools;
 
@@ -33,6 +33,17 @@ pub(crate) enum Boot<'a> {
         /// The bundle.
         bundle: &'a Path,
     },
+    /// Our firmware at EL3, which starts the core that lies in memory.
+    Bench {
+        /// The firmware's image.
+        firmware: &'a Path,
+        /// The core's image.
+        core: &'a Path,
+        /// The bundle.
+        bundle: &'a Path,
+        /// The device tree, if it is made already.
+        tree: Option<&'a Path>,
+    },
     /// No boot loader: everything is put into memory, and a trampoline hands a device tree over that QEMU
     /// would refuse.
     Loose {
@@ -52,6 +63,8 @@ pub(crate) const TREE_ADDRESS: u64 = 0x4a00_0000;
 const TRAMPOLINE_ADDRESS: u64 = 0x4a80_0000;
 /// Where a core lies that a stage 0 starts.
 const STAGED_CORE_ADDRESS: u64 = 0x4400_0000;
+/// Where the bundle lies on the bench: as far from the core as QEMU's boot loader puts it.
+const BENCH_BUNDLE_ADDRESS: u64 = 0x4800_0000;
 
 impl Boot<'_> {
     /// QEMU's command line.
@@ -70,6 +83,19 @@ impl Boot<'_> {
                 push("-kernel", stage0.display().to_string());
                 push("-initrd", bundle.display().to_string());
                 push("-device", loader(core, STAGED_CORE_ADDRESS));
+            }
+            Boot::Bench {
+                firmware,
+                core,
+                bundle,
+                tree,
+            } => {
+                push("-bios", firmware.display().to_string());
+                push("-device", loader(core, board.load_address));
+                push("-device", loader(bundle, BENCH_BUNDLE_ADDRESS));
+                if let Some(tree) = tree {
+                    push("-device", loader(tree, TREE_ADDRESS));
+                }
             }
             Boot::Loose {
                 core,
@@ -103,22 +129,72 @@ pub(crate) fn dump_tree(mut command: Command, file: &Path) -> Result<Vec<u8>> {
     fs::read(file).with_context(|| format!("QEMU left no {}", file.display()))
 }
 
-/// The command that boots `core` on a machine with an SMMU that `binding` describes. Files it needs are kept in `folder`.
+/// What a machine boots from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Parts<'a> {
+    /// The core's image.
+    pub(crate) core: &'a Path,
+    /// The bundle.
+    pub(crate) bundle: &'a Path,
+    /// The board's firmware, if it is ours.
+    pub(crate) firmware: Option<&'a FirmwareImages>,
+    /// Where files that are made on the way are kept.
+    pub(crate) folder: &'a Path,
+}
+
+/// The command that boots a machine with an SMMU that `binding` describes, or without one.
 pub(crate) fn described_by(
-    binding: Binding,
+    binding: Option<Binding>,
     tools: &Tools,
     board: &Board,
-    (core, bundle): (&Path, &Path),
-    folder: &Path,
+    parts: Parts<'_>,
 ) -> Result<Command> {
-    let boot = |tree| Boot::Plain { core, bundle, tree }.command(tools, board, true);
-    if binding == Binding::Generic {
-        return Ok(boot(None));
+    if let Some(firmware) = parts.firmware {
+        return on_bench(binding, tools, board, parts, firmware);
     }
+    let Parts {
+        core, bundle, folder, ..
+    } = parts;
+    let boot = |tree| Boot::Plain { core, bundle, tree }.command(tools, board, binding.is_some());
+    let binding = match binding {
+        None | Some(Binding::Generic) => return Ok(boot(None)),
+        Some(other) => other,
+    };
     fs::create_dir_all(folder)?;
     let original = dump_tree(boot(None), &folder.join("qemu.dtb"))?;
     let tree = folder.join(format!("{binding}.dtb"));
     build::write_if_changed(&tree, &binding.apply(&original)?)?;
+    Ok(boot(Some(&tree)))
+}
+
+/// The same on a board whose SMMU is emulated by our firmware.
+fn on_bench(
+    binding: Option<Binding>,
+    tools: &Tools,
+    board: &Board,
+    parts: Parts<'_>,
+    firmware: &FirmwareImages,
+) -> Result<Command> {
+    let Parts {
+        core, bundle, folder, ..
+    } = parts;
+    let firmware = firmware.image(binding.is_some());
+    let boot = |tree| {
+        let boot = Boot::Bench {
+            firmware,
+            core,
+            bundle,
+            tree,
+        };
+        boot.command(tools, board, binding.is_some())
+    };
+    fs::create_dir_all(folder)?;
+    let name = binding.map_or("no-iommu".to_string(), |binding| binding.to_string());
+    let original = dump_tree(boot(None), &folder.join(format!("{name}.qemu.dtb")))?;
+    let size = fs::metadata(bundle).context("there is no bundle")?.len();
+    let at = BENCH_BUNDLE_ADDRESS..BENCH_BUNDLE_ADDRESS + size;
+    let tree = folder.join(format!("{name}.dtb"));
+    build::write_if_changed(&tree, &bench_tree(&original, binding, at)?)?;
     Ok(boot(Some(&tree)))
 }
 

@@ -10,8 +10,8 @@ use system_tests::scenario::Ends;
 use system_tests::story::Story;
 
 use crate::board::Board;
-use crate::boot::{self, Boot};
-use crate::build::{self, Artifacts};
+use crate::boot::{self, Parts};
+use crate::build::{self, Artifacts, Compiler, FirmwareImages};
 use crate::bundle;
 use crate::flags;
 use crate::project::{Project, show, step};
@@ -41,6 +41,7 @@ struct Runner<'a> {
     tools: &'a Tools,
     board: &'a Board,
     artifacts: &'a Artifacts,
+    firmware: Option<FirmwareImages>,
     catalogue: &'a Catalogue,
     timeout: Duration,
     verbose: bool,
@@ -53,6 +54,11 @@ impl flags::Run {
         let plan = self.plan()?;
         let tools = setup::ready()?;
         let artifacts = build::build(&project, &tools, self.verbose)?;
+        let compiler = Compiler::new(&project, &tools, &artifacts.key, self.verbose);
+        let firmware = board.firmware.as_ref();
+        let firmware = firmware
+            .map(|firmware| FirmwareImages::build(&project, &compiler, &firmware.program))
+            .transpose()?;
         let archive = bundle::pack_for(&project, &artifacts, &plan.partition)?;
         build::report(&artifacts, archive.len());
         let described = plan.binding.map(|binding| match binding {
@@ -68,6 +74,7 @@ impl flags::Run {
             tools: &tools,
             board: &board,
             artifacts: &artifacts,
+            firmware,
             catalogue: &scenario::catalogue(&project)?,
             timeout: Duration::from_secs(self.timeout.unwrap_or(TIMEOUT_S)),
             verbose: self.verbose,
@@ -154,19 +161,13 @@ impl Runner<'_> {
         let archive = bundle::pack(&partition, &self.artifacts.members())?;
         let archive_path = self.project.out().join(format!("bundle-run-{}.cpio", plan.story));
         build::write_if_changed(&archive_path, &archive)?;
-        let core = self.artifacts.core.as_path();
-        let command = match plan.binding {
-            Some(binding) => {
-                let folder = self.project.out().join("run");
-                boot::described_by(binding, self.tools, self.board, (core, &archive_path), &folder)?
-            }
-            None => Boot::Plain {
-                core,
-                bundle: &archive_path,
-                tree: None,
-            }
-            .command(self.tools, self.board, false),
+        let parts = Parts {
+            core: &self.artifacts.core,
+            bundle: &archive_path,
+            firmware: self.firmware.as_ref(),
+            folder: &self.project.out().join("run"),
         };
+        let command = boot::described_by(plan.binding, self.tools, self.board, parts)?;
         if live {
             if self.verbose {
                 show(&command);

@@ -14,7 +14,7 @@ use system_tests::scenario::{Ends, Scenario, Typed};
 use system_tests::story::Story;
 
 use crate::board::Board;
-use crate::boot::{Boot, TREE_ADDRESS, described_by, dump_tree, trampoline};
+use crate::boot::{Boot, Parts, TREE_ADDRESS, described_by, dump_tree, trampoline};
 use crate::build::{self, Artifacts, Compiler, Member};
 use crate::bundle;
 use crate::project::Project;
@@ -226,19 +226,17 @@ impl Bench<'_> {
                 .command(self.tools, &self.board, scenario.iommu)
             }
             (None, Some(damage)) => self.loose(scenario, damage, &core, &bundle, &folder)?,
-            (None, None) if scenario.iommu => described_by(
-                scenario.binding,
+            (None, None) => described_by(
+                scenario.iommu.then_some(scenario.binding),
                 self.tools,
                 &self.board,
-                (&core, &bundle),
-                &folder,
+                Parts {
+                    core: &core,
+                    bundle: &bundle,
+                    firmware: None,
+                    folder: &folder,
+                },
             )?,
-            (None, None) => Boot::Plain {
-                core: &core,
-                bundle: &bundle,
-                tree: None,
-            }
-            .command(self.tools, &self.board, false),
         };
         command.args(&scenario.arguments);
         let mut story = story(self.project, &scenario.story)?;

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use system_tests::firmware::without_smmu;
 
 pub(crate) use compile::Compiler;
 pub(crate) use keys::SigningKey;
@@ -130,6 +131,37 @@ pub(crate) fn build_core_variant(
     write_if_changed(&path, &compiler.image("portcullis")?)?;
     symbols::keep(&path, &compiler.binary("portcullis")?)?;
     Ok(path)
+}
+
+/// A board's firmware, as it is and without the SMMU that it emulates.
+#[derive(Debug)]
+pub(crate) struct FirmwareImages {
+    with_iommu: PathBuf,
+    without_iommu: PathBuf,
+}
+
+impl FirmwareImages {
+    /// Builds `program`.
+    pub(crate) fn build(project: &Project, compiler: &Compiler<'_>, program: &str) -> Result<Self> {
+        compiler.build(&[program], &[])?;
+        let image = compiler.image(program)?;
+        let images = FirmwareImages {
+            with_iommu: project.out().join(format!("{program}.img")),
+            without_iommu: project.out().join(format!("{program}-no-iommu.img")),
+        };
+        write_if_changed(&images.with_iommu, &image)?;
+        write_if_changed(&images.without_iommu, &without_smmu(image))?;
+        Ok(images)
+    }
+
+    /// The file for a machine with or without SMMU.
+    pub(crate) fn image(&self, iommu: bool) -> &Path {
+        if iommu {
+            &self.with_iommu
+        } else {
+            &self.without_iommu
+        }
+    }
 }
 
 /// Prints the line about a build and its bundle.

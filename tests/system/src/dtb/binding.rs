@@ -7,8 +7,9 @@ use serde::Deserialize;
 
 use super::{Dtb, DtbError};
 
-/// QEMU's names for the two nodes.
+/// QEMU's names for the two nodes, and the name of the bench's SMMU.
 const SMMU: &str = "smmuv3";
+const BENCH_SMMU: &str = "iommu";
 const HOST_BRIDGE: &str = "pcie";
 const MAP: &str = "iommu-map";
 /// How far the map is moved to contradict the legacy binding.
@@ -16,7 +17,7 @@ const MOVED_BY: u32 = 0x100;
 /// All requester IDs.
 const REQUESTERS: u32 = 0x1_0000;
 
-/// Which binding says what is behind the SMMU of QEMU's virt machine.
+/// Which binding says what is behind the SMMU of QEMU's virt machine, or of the bench.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Binding {
@@ -44,7 +45,7 @@ impl Binding {
         (Binding::Conflict, "conflict"),
     ];
 
-    /// The tree of QEMU's virt machine with an SMMU, rewritten.
+    /// The tree of QEMU's virt machine or of the bench with an SMMU, rewritten.
     ///
     /// # Errors
     /// `blob` is no device tree, or has no SMMU, no host bridge or no `iommu-map` there.
@@ -60,7 +61,7 @@ impl Binding {
         if self != Binding::Generic {
             dtb.set_cells(host, "#stream-id-cells", &[1]);
             let host_phandle = dtb.phandle(host);
-            let smmu = dtb.find(SMMU)?;
+            let smmu = smmu(&dtb)?;
             dtb.set_cells(smmu, "mmu-masters", &[host_phandle, 0]);
         }
         let host = dtb.find(HOST_BRIDGE)?;
@@ -71,7 +72,7 @@ impl Binding {
                 dtb.unset(host, "iommu-map-mask");
             }
             Binding::Conflict => {
-                let smmu = dtb.find(SMMU)?;
+                let smmu = smmu(&dtb)?;
                 let smmu_phandle = dtb.phandle(smmu);
                 let host = dtb.find(HOST_BRIDGE)?;
                 dtb.set_cells(host, MAP, &[0, smmu_phandle, MOVED_BY, REQUESTERS]);
@@ -79,6 +80,10 @@ impl Binding {
         }
         Ok(dtb.emit())
     }
+}
+
+fn smmu(dtb: &Dtb) -> Result<usize, DtbError> {
+    dtb.find(BENCH_SMMU).or_else(|_| dtb.find(SMMU))
 }
 
 impl fmt::Display for Binding {

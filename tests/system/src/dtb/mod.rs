@@ -1,12 +1,14 @@
 //! Edits a device tree blob, to hand the core trees that no boot loader would.
 //!
-//! [`TreeDamage`] spoils a tree, [`Binding`] describes the same machine in other words. The format is that of the Devicetree Specification v0.4, chapter 5, version 17.
+//! [`TreeDamage`] spoils a tree, [`Binding`] describes the same machine in other words, [`bench_tree`] another machine. The format is that of the Devicetree Specification v0.4, chapter 5, version 17.
 
+mod bench;
 mod binding;
 mod damage;
 
 use std::ops::Range;
 
+pub use bench::bench_tree;
 pub use binding::{Binding, UnknownBinding};
 pub use damage::TreeDamage;
 
@@ -193,8 +195,17 @@ impl Dtb {
 
     /// The token that begins the first node whose name is `name`, with or without a unit address.
     fn find(&self, name: &'static str) -> Result<usize, DtbError> {
+        self.find_all(name).first().copied().ok_or(DtbError::NoNode(name))
+    }
+
+    /// The tokens that begin the nodes of that name, with or without a unit address.
+    fn find_all(&self, name: &str) -> Vec<usize> {
         let is_it = |token: &Token| matches!(token, Token::Begin(full) if full.split(|&byte| byte == b'@').next() == Some(name.as_bytes()));
-        self.tokens.iter().position(is_it).ok_or(DtbError::NoNode(name))
+        let tokens = self.tokens.iter().enumerate();
+        tokens
+            .filter(|(_, token)| is_it(token))
+            .map(|(at, _)| at)
+            .collect()
     }
 
     /// The tokens of a node's own properties.
@@ -227,12 +238,29 @@ impl Dtb {
 
     /// Gives a node a property of cells; one of that name keeps its place.
     fn set_cells(&mut self, node: usize, property: &str, cells: &[u32]) {
+        self.set(
+            node,
+            property,
+            cells.iter().flat_map(|cell| cell.to_be_bytes()).collect(),
+        );
+    }
+
+    /// Gives a node a property; one of that name keeps its place.
+    fn set(&mut self, node: usize, property: &str, value: Vec<u8>) {
         let there = self.position(node, property);
         let at = there.unwrap_or(self.properties(node).end);
         self.unset(node, property);
         let name = self.intern(property);
-        let value = cells.iter().flat_map(|cell| cell.to_be_bytes()).collect();
         self.tokens.insert(at, Token::Property { name, value });
+    }
+
+    /// Adds a node without properties below the root, behind all others, and returns the token that begins it.
+    fn add_node(&mut self, name: &str) -> usize {
+        let is_end = |token: &Token| *token == Token::End;
+        let at = self.tokens.iter().rposition(is_end).unwrap_or(0);
+        let node = [Token::Begin(name.as_bytes().to_vec()), Token::End];
+        self.tokens.splice(at..at, node);
+        at
     }
 
     /// Takes a property from a node, if it has it.

@@ -1,0 +1,146 @@
+//! The device tree of the bench: QEMU's own, with what the firmware of `tests/bench` adds and takes over.
+
+use std::ops::Range;
+
+use bench_firmware::map;
+
+use super::{Binding, Dtb, DtbError};
+
+/// A PCI window of 32-bit memory (PCI bus binding, `phys.hi`).
+const MEMORY32: u32 = 0x0200_0000;
+/// GIC binding: a shared interrupt, active high.
+const SHARED: u32 = 0;
+const LEVEL_HIGH: u32 = 4;
+/// All requester IDs.
+const REQUESTERS: u32 = 0x1_0000;
+
+/// The tree that QEMU makes for the machine below the bench's firmware, rewritten: PSCI, our host bridge in the place of
+/// QEMU's, an SMMU that `binding` describes, and where the bundle lies. Without a binding there is no SMMU.
+///
+/// # Errors
+/// `blob` is no device tree, or is not that of QEMU's virt machine.
+pub fn bench_tree(blob: &[u8], binding: Option<Binding>, bundle: Range<u64>) -> Result<Vec<u8>, DtbError> {
+    let mut dtb = Dtb::parse(blob)?;
+    let chosen = dtb.find("chosen")?;
+    dtb.set_cells(chosen, "linux,initrd-start", &pair(bundle.start));
+    dtb.set_cells(chosen, "linux,initrd-end", &pair(bundle.end));
+    let psci = dtb.add_node("psci");
+    dtb.set(psci, "compatible", b"arm,psci-1.0\0arm,psci-0.2\0".to_vec());
+    dtb.set(psci, "method", b"smc\0".to_vec());
+    // From behind, so that nodes that are still to come stay where they are.
+    for cpu in dtb.find_all("cpu").into_iter().rev() {
+        dtb.set(cpu, "enable-method", b"psci\0".to_vec());
+    }
+    host_bridge(&mut dtb)?;
+    let Some(binding) = binding else {
+        return Ok(dtb.emit());
+    };
+    let smmu = add_smmu(&mut dtb);
+    let phandle = dtb.phandle(smmu);
+    let host = dtb.find("pcie")?;
+    dtb.set_cells(host, "iommu-map", &[0, phandle, 0, REQUESTERS]);
+    binding.apply(&dtb.emit())
+}
+
+/// QEMU's node becomes that of our host bridge. Pins lead to the same interrupts; there are no message signalled ones.
+fn host_bridge(dtb: &mut Dtb) -> Result<(), DtbError> {
+    let host = dtb.find("pcie")?;
+    dtb.set_cells(host, "reg", &window(&map::ECAM));
+    dtb.set_cells(host, "bus-range", &[0, 0]);
+    let [high, low] = pair(map::BARS.start);
+    let [_, _, size_high, size_low] = window(&map::BARS);
+    dtb.set_cells(
+        host,
+        "ranges",
+        &[MEMORY32, high, low, high, low, size_high, size_low],
+    );
+    dtb.unset(host, "msi-map");
+    Ok(())
+}
+
+fn add_smmu(dtb: &mut Dtb) -> usize {
+    let node = dtb.add_node(&format!("iommu@{:x}", map::SMMU.start));
+    dtb.set(node, "compatible", b"arm,mmu-500\0".to_vec());
+    dtb.set_cells(node, "reg", &window(&map::SMMU));
+    dtb.set_cells(node, "#global-interrupts", &[1]);
+    let interrupts = (0..=map::SMMU_CONTEXT_INTERRUPTS).flat_map(|offset| {
+        let number = map::shared_number(map::SMMU_GLOBAL_INTERRUPT + offset);
+        [SHARED, number, LEVEL_HIGH]
+    });
+    dtb.set_cells(node, "interrupts", &interrupts.collect::<Vec<_>>());
+    dtb.set_cells(node, "#iommu-cells", &[1]);
+    dtb.set_cells(node, "dma-coherent", &[]);
+    node
+}
+
+/// A number as two cells.
+fn pair(number: u64) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h] = number.to_be_bytes();
+    [u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])]
+}
+
+/// Address and size.
+fn window(range: &Range<u64>) -> [u32; 4] {
+    let ([a, b], [c, d]) = (pair(range.start), pair(range.end - range.start));
+    [a, b, c, d]
+}
+
+#[cfg(test)]
+mod tests {
+    use vm_fdt::FdtWriter;
+
+    use super::*;
+
+    /// The nodes of QEMU's tree that are rewritten.
+    fn blob() -> Vec<u8> {
+        let mut fdt = FdtWriter::new().unwrap();
+        let root = fdt.begin_node("").unwrap();
+        let host = fdt.begin_node("pcie@10000000").unwrap();
+        fdt.property_array_u32("reg", &[0x40, 0x1000_0000, 0, 0x1000_0000])
+            .unwrap();
+        fdt.property_array_u32("msi-map", &[0, 0x8006, 0, 0x10000])
+            .unwrap();
+        fdt.end_node(host).unwrap();
+        for name in ["cpu-map", "cpu@0", "cpu@1"] {
+            let cpu = fdt.begin_node(name).unwrap();
+            fdt.property_u32("phandle", 7).unwrap();
+            fdt.end_node(cpu).unwrap();
+        }
+        let chosen = fdt.begin_node("chosen").unwrap();
+        fdt.end_node(chosen).unwrap();
+        fdt.end_node(root).unwrap();
+        fdt.finish().unwrap()
+    }
+
+    #[test]
+    fn the_tree_has_psci_the_bundle_and_our_host_bridge() {
+        let tree = bench_tree(&blob(), None, 0x4800_0000..0x4800_1234).unwrap();
+        let dtb = Dtb::parse(&tree).unwrap();
+        let host = dtb.find("pcie").unwrap();
+        assert_eq!(dtb.cells(host, "reg"), Some(vec![0, 0x3f00_0000, 0, 0x10_0000]));
+        assert_eq!(dtb.cells(host, "msi-map"), None);
+        assert_eq!(dtb.cells(host, "iommu-map"), None);
+        assert_eq!(dtb.number("chosen", "linux,initrd-end"), Some(0x4800_1234));
+        assert!(dtb.find("psci").is_ok());
+        let by_psci = |cpu: &usize| dtb.position(*cpu, "enable-method").is_some();
+        assert!(dtb.find_all("cpu").iter().all(by_psci));
+        assert_eq!(dtb.find_all("cpu").len(), 2);
+        assert!(dtb.find("iommu").is_err());
+    }
+
+    #[test]
+    fn the_smmu_is_described_by_either_binding() {
+        for (binding, map, masters) in [
+            (Binding::Generic, true, false),
+            (Binding::Legacy, false, true),
+            (Binding::Both, true, true),
+        ] {
+            let tree = bench_tree(&blob(), Some(binding), 0..0).unwrap();
+            let dtb = Dtb::parse(&tree).unwrap();
+            let (host, smmu) = (dtb.find("pcie").unwrap(), dtb.find("iommu").unwrap());
+            assert_eq!(dtb.cells(host, "iommu-map").is_some(), map, "{binding}");
+            assert_eq!(dtb.cells(smmu, "mmu-masters").is_some(), masters, "{binding}");
+            assert_eq!(dtb.cells(smmu, "interrupts").unwrap().len(), 3 * 17);
+        }
+    }
+}
