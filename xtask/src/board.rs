@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
+use crate::build::{Compiler, FirmwareImages};
 use crate::project::Project;
 
 /// A board as its file describes it.
@@ -18,7 +19,7 @@ pub(crate) struct Board {
     /// Where its boot loader places the core.
     pub(crate) load_address: u64,
     /// Firmware of ours that makes it what it is.
-    pub(crate) firmware: Option<Firmware>,
+    firmware: Option<Firmware>,
     /// How QEMU emulates it.
     pub(crate) qemu: Machine,
 }
@@ -28,7 +29,7 @@ pub(crate) struct Board {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Firmware {
     /// The program.
-    pub(crate) program: String,
+    program: String,
     /// The PCI functions that it emulates.
     devices: Vec<String>,
 }
@@ -90,6 +91,18 @@ impl Board {
             arguments.extend(["-device".to_string(), device.clone()]);
         }
         arguments
+    }
+
+    /// Builds its firmware, if it is ours.
+    pub(crate) fn firmware_images(
+        &self,
+        project: &Project,
+        compiler: &Compiler<'_>,
+    ) -> Result<Option<FirmwareImages>> {
+        let firmware = self.firmware.as_ref();
+        firmware
+            .map(|firmware| FirmwareImages::build(project, compiler, &firmware.program))
+            .transpose()
     }
 
     /// What the machine has, in a line.

@@ -55,10 +55,7 @@ impl flags::Run {
         let tools = setup::ready()?;
         let artifacts = build::build(&project, &tools, self.verbose)?;
         let compiler = Compiler::new(&project, &tools, &artifacts.key, self.verbose);
-        let firmware = board.firmware.as_ref();
-        let firmware = firmware
-            .map(|firmware| FirmwareImages::build(&project, &compiler, &firmware.program))
-            .transpose()?;
+        let firmware = board.firmware_images(&project, &compiler)?;
         let archive = bundle::pack_for(&project, &artifacts, &plan.partition)?;
         build::report(&artifacts, archive.len());
         let described = plan.binding.map(|binding| match binding {

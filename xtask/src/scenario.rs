@@ -153,8 +153,6 @@ pub(crate) struct Bench<'a> {
     pub(crate) project: &'a Project,
     /// The tools.
     pub(crate) tools: &'a Tools,
-    /// The board.
-    pub(crate) board: Board,
     /// The normal build.
     pub(crate) artifacts: &'a Artifacts,
     /// The list of attacks.
@@ -205,15 +203,23 @@ impl Bench<'_> {
         let Named { name, scenario } = named;
         let folder = self.project.out().join("scenarios").join(name);
         fs::create_dir_all(&folder)?;
+        let board = Board::load(self.project, &scenario.board)?;
+        let compiler = self.compiler();
+        let firmware = board.firmware_images(self.project, &compiler)?;
         let core = if scenario.features.is_empty() {
             self.artifacts.core.clone()
         } else {
-            build::build_core_variant(self.project, &self.compiler(), &scenario.features)?
+            build::build_core_variant(self.project, &compiler, &scenario.features)?
         };
         let bundle = folder.join("bundle.cpio");
         build::write_if_changed(&bundle, &self.bundle(scenario)?)?;
 
         let mut command = match (&scenario.stage0, scenario.device_tree) {
+            (Some(_), _) | (_, Some(_)) if firmware.is_some() => {
+                bail!(
+                    "our firmware starts the core: there is no stage 0 and no spoiled device tree on this board"
+                )
+            }
             (Some(_), Some(_)) => bail!("a scenario has a stage 0 or a device tree of its own, not both"),
             (Some(program), None) => {
                 let image = folder.join(format!("{program}.img"));
@@ -223,17 +229,17 @@ impl Bench<'_> {
                     core: &core,
                     bundle: &bundle,
                 }
-                .command(self.tools, &self.board, scenario.iommu)
+                .command(self.tools, &board, scenario.iommu)
             }
-            (None, Some(damage)) => self.loose(scenario, damage, &core, &bundle, &folder)?,
+            (None, Some(damage)) => self.loose(&board, scenario, damage, (&core, &bundle), &folder)?,
             (None, None) => described_by(
                 scenario.iommu.then_some(scenario.binding),
                 self.tools,
-                &self.board,
+                &board,
                 Parts {
                     core: &core,
                     bundle: &bundle,
-                    firmware: None,
+                    firmware: firmware.as_ref(),
                     folder: &folder,
                 },
             )?,
@@ -299,10 +305,10 @@ impl Bench<'_> {
     /// Takes the device tree that QEMU would hand over, spoils it, and boots without QEMU's boot loader.
     fn loose(
         &self,
+        board: &Board,
         scenario: &Scenario,
         damage: TreeDamage,
-        core: &Path,
-        bundle: &Path,
+        (core, bundle): (&Path, &Path),
         folder: &Path,
     ) -> Result<Command> {
         let plain = Boot::Plain {
@@ -310,7 +316,7 @@ impl Bench<'_> {
             bundle,
             tree: None,
         };
-        let command = plain.command(self.tools, &self.board, scenario.iommu);
+        let command = plain.command(self.tools, board, scenario.iommu);
         let original = dump_tree(command, &folder.join("qemu.dtb"))?;
         let bundle_address = Dtb::parse(&original)?
             .number("chosen", "linux,initrd-start")
@@ -318,14 +324,14 @@ impl Bench<'_> {
         let tree: PathBuf = folder.join("spoiled.dtb");
         build::write_if_changed(&tree, &damage.apply(&original)?)?;
         let code = folder.join("trampoline.bin");
-        build::write_if_changed(&code, &trampoline(TREE_ADDRESS, self.board.load_address))?;
+        build::write_if_changed(&code, &trampoline(TREE_ADDRESS, board.load_address))?;
         let boot = Boot::Loose {
             core,
             bundle: (bundle, bundle_address),
             tree: &tree,
             trampoline: &code,
         };
-        Ok(boot.command(self.tools, &self.board, scenario.iommu))
+        Ok(boot.command(self.tools, board, scenario.iommu))
     }
 
     /// Boots a prepared scenario and judges it.

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::board::Board;
 use crate::build;
 use crate::flags;
 use crate::project::{Project, show, step};
@@ -124,7 +123,6 @@ impl flags::Test {
         let bench = Bench {
             project,
             tools: &tools,
-            board: Board::load(project, "virt")?,
             artifacts: &artifacts,
             catalogue: scenario::catalogue(project)?,
             verbose: self.verbose,
@@ -133,11 +131,7 @@ impl flags::Test {
         let jobs = self.jobs.unwrap_or(JOBS).max(1);
         step(
             "system",
-            format!(
-                "{} scenarios on {}, {jobs} at a time",
-                scenarios.len(),
-                bench.board.name
-            ),
+            format!("{} scenarios, {jobs} at a time", scenarios.len(),),
         );
 
         let mut count = Count::default();

@@ -17,6 +17,9 @@ pub struct Scenario {
     /// The partition: a file of `tests/partitions`.
     #[serde(default = "main_partition")]
     pub partition: String,
+    /// The board: a file of `boards`.
+    #[serde(default = "virt")]
+    pub board: String,
     /// Whether the machine has an SMMU.
     #[serde(default = "yes")]
     pub iommu: bool,
@@ -79,6 +82,10 @@ fn main_partition() -> String {
     "main".to_string()
 }
 
+fn virt() -> String {
+    "virt".to_string()
+}
+
 fn yes() -> bool {
     true
 }
@@ -115,6 +122,7 @@ mod tests {
             for file in [
                 format!("stories/{}.toml", scenario.story),
                 format!("partitions/{}.toml", scenario.partition),
+                format!("../boards/{}.toml", scenario.board),
             ] {
                 assert!(tests.join(&file).is_file(), "{}: no {file}", path.display());
             }
