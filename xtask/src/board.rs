@@ -20,6 +20,8 @@ pub(crate) struct Board {
     pub(crate) load_address: u64,
     /// Firmware of ours that makes it what it is.
     firmware: Option<Firmware>,
+    /// Its SMMU.
+    smmu: Smmu,
     /// How QEMU emulates it.
     pub(crate) qemu: Machine,
 }
@@ -32,6 +34,16 @@ pub(crate) struct Firmware {
     program: String,
     /// The PCI functions that it emulates.
     devices: Vec<String>,
+}
+
+/// What a board's SMMU is called.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Smmu {
+    /// The path of its node.
+    node: String,
+    /// The component that drives it.
+    driver: String,
 }
 
 /// How QEMU emulates a board.
@@ -105,6 +117,12 @@ impl Board {
             .transpose()
     }
 
+    /// A story's text with the names of this board's SMMU and driver.
+    pub(crate) fn name_smmu(&self, text: &str) -> String {
+        text.replace("@SMMU@", &self.smmu.node)
+            .replace("@DRIVER@", &self.smmu.driver)
+    }
+
     /// What the machine has, in a line.
     pub(crate) fn describe(&self, iommu: bool) -> String {
         let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
@@ -157,6 +175,15 @@ mod tests {
         );
         let machine = "virt,secure=on,virtualization=on,gic-version=3".to_string();
         assert!(board.arguments(true).contains(&machine));
+    }
+
+    #[test]
+    fn stories_name_the_boards_smmu() {
+        let board = Board::load(&Project::find().unwrap(), "virt").unwrap();
+        assert_eq!(
+            board.name_smmu("smmu +@SMMU@: live, by @DRIVER@"),
+            "smmu +/smmuv3@9050000: live, by smmu-v3"
+        );
     }
 
     #[test]

@@ -153,7 +153,7 @@ impl Runner<'_> {
 
     /// Boots one machine; shows its console when `live`, and keeps it in `log`.
     fn boot(&self, plan: &Plan, live: bool, log: &Path) -> Result<Judged> {
-        let story = scenario::story(self.project, plan.story)?;
+        let story = scenario::story(self.project, self.board, plan.story)?;
         let partition = bundle::partition_member(self.project, &plan.partition)?;
         let archive = bundle::pack(&partition, &self.artifacts.members())?;
         let archive_path = self.project.out().join(format!("bundle-run-{}.cpio", plan.story));
@@ -195,7 +195,7 @@ impl Runner<'_> {
 
     fn conclude(&self, plan: &Plan, main: &Judged, control: Option<&Judged>) -> Result<()> {
         println!();
-        let story = scenario::story(self.project, plan.story)?;
+        let story = scenario::story(self.project, self.board, plan.story)?;
         if let Some(attacks) = &story.attacks {
             self.table(&story, attacks, main, control)?;
         }
@@ -244,7 +244,7 @@ impl Runner<'_> {
 
     fn table(&self, story: &Story, attacks: &Attacks, main: &Judged, control: Option<&Judged>) -> Result<()> {
         let control_attacks = match control {
-            Some(_) => scenario::story(self.project, "no-iommu")?.attacks,
+            Some(_) => scenario::story(self.project, self.board, "no-iommu")?.attacks,
             None => None,
         };
         let own = if story

@@ -26,9 +26,12 @@ use crate::symbols::Symbols;
 /// How long a machine that stays on is watched after its story was told: for lines that must not come.
 const AFTERGLOW: Duration = Duration::from_secs(2);
 
-/// The story `name` of the project.
-pub(crate) fn story(project: &Project, name: &str) -> Result<Story> {
-    let read = |name: &str| fs::read_to_string(project.root.join(format!("tests/stories/{name}.toml")));
+/// The story `name` of the project, as it is told on `board`.
+pub(crate) fn story(project: &Project, board: &Board, name: &str) -> Result<Story> {
+    let read = |name: &str| {
+        let text = fs::read_to_string(project.root.join(format!("tests/stories/{name}.toml")))?;
+        Ok(board.name_smmu(&text))
+    };
     Ok(Story::load(name, &read)?)
 }
 
@@ -245,7 +248,7 @@ impl Bench<'_> {
             )?,
         };
         command.args(&scenario.arguments);
-        let mut story = story(self.project, &scenario.story)?;
+        let mut story = story(self.project, &board, &scenario.story)?;
         story.expect(name, scenario.expect.clone())?;
         story.forbid(name, scenario.never.clone())?;
         Ok(Prepared {
