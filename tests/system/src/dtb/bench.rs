@@ -11,8 +11,8 @@ const MEMORY32: u32 = 0x0200_0000;
 /// GIC binding: a shared interrupt, active high.
 const SHARED: u32 = 0;
 const LEVEL_HIGH: u32 = 4;
-/// All requester IDs.
-const REQUESTERS: u32 = 0x1_0000;
+/// All requester IDs of one bus.
+const REQUESTERS: u32 = 0x100;
 
 /// The tree that QEMU makes for the machine below the bench's firmware, rewritten: PSCI, our host bridge in the place of
 /// QEMU's, an SMMU that `binding` describes, and where the bundle lies. Without a binding there is no SMMU.

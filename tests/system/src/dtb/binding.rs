@@ -14,8 +14,6 @@ const HOST_BRIDGE: &str = "pcie";
 const MAP: &str = "iommu-map";
 /// How far the map is moved to contradict the legacy binding.
 const MOVED_BY: u32 = 0x100;
-/// All requester IDs.
-const REQUESTERS: u32 = 0x1_0000;
 
 /// Which binding says what is behind the SMMU of QEMU's virt machine, or of the bench.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -53,7 +51,7 @@ impl Binding {
         let mut dtb = Dtb::parse(blob)?;
         let host = dtb.find(HOST_BRIDGE)?;
         // Without the map, `both` would be `legacy` under another name.
-        dtb.position(host, MAP).ok_or(DtbError::NoProperty {
+        let map = dtb.cells(host, MAP).ok_or(DtbError::NoProperty {
             node: HOST_BRIDGE,
             property: MAP,
         })?;
@@ -75,7 +73,8 @@ impl Binding {
                 let smmu = smmu(&dtb)?;
                 let smmu_phandle = dtb.phandle(smmu);
                 let host = dtb.find(HOST_BRIDGE)?;
-                dtb.set_cells(host, MAP, &[0, smmu_phandle, MOVED_BY, REQUESTERS]);
+                let requesters = map.get(3).copied().unwrap_or(0);
+                dtb.set_cells(host, MAP, &[0, smmu_phandle, MOVED_BY, requesters]);
             }
         }
         Ok(dtb.emit())
