@@ -1,7 +1,5 @@
 //! The board: who answers at which address, and what devices do on their own.
 
-use alloc::vec::Vec;
-
 use crate::edu::Transfer;
 use crate::iommu::Iommu;
 use crate::map::{BARS, ECAM, SLOTS, SMMU, pci_interrupt};
@@ -83,10 +81,10 @@ impl<I: Iommu, M: Memory> Board<I, M> {
     }
 
     /// All interrupt lines with their levels.
-    pub fn lines(&self) -> Vec<(u32, bool)> {
+    pub fn lines(&self) -> impl Iterator<Item = (u32, bool)> + '_ {
         let pins = self.host.functions.iter();
         let pins = pins.map(|function| (pci_interrupt(function.slot()), function.asserts()));
-        pins.chain(self.iommu.interrupts()).collect()
+        pins.chain(self.iommu.interrupts().iter().copied())
     }
 
     /// Moves bytes page by page; a device that must not master the bus has no stream. What is stopped reads as zero.

@@ -1,7 +1,5 @@
 //! The seam between the devices and what translates for them.
 
-use alloc::vec::Vec;
-
 /// What stands between bus masters and memory.
 pub trait Iommu {
     /// Reads `size` bytes of its registers.
@@ -11,7 +9,7 @@ pub trait Iommu {
     /// Where a master's access to `address` goes; nothing if it is stopped. The answer holds for the rest of the 4 KiB page.
     fn translate(&mut self, stream: u32, address: u64, write: bool) -> Option<u64>;
     /// Its interrupts, and whether each is asserted.
-    fn interrupts(&self) -> Vec<(u32, bool)>;
+    fn interrupts(&self) -> &[(u32, bool)];
 }
 
 /// A board without one: all that masters do arrives.
@@ -26,8 +24,8 @@ impl Iommu for NoIommu {
     fn translate(&mut self, _stream: u32, address: u64, _write: bool) -> Option<u64> {
         Some(address)
     }
-    fn interrupts(&self) -> Vec<(u32, bool)> {
-        Vec::new()
+    fn interrupts(&self) -> &[(u32, bool)] {
+        &[]
     }
 }
 
@@ -42,7 +40,7 @@ impl Iommu for alloc::boxed::Box<dyn Iommu + Send> {
     fn translate(&mut self, stream: u32, address: u64, write: bool) -> Option<u64> {
         (**self).translate(stream, address, write)
     }
-    fn interrupts(&self) -> Vec<(u32, bool)> {
+    fn interrupts(&self) -> &[(u32, bool)] {
         (**self).interrupts()
     }
 }

@@ -22,7 +22,7 @@ pub use board::Board;
 pub use decode::{Extension, Instruction, decode};
 pub use edu::{Edu, Transfer};
 pub use iommu::{Iommu, NoIommu};
-pub use lines::{Gic, settle};
+pub use lines::{Gic, Lines};
 pub use memory::Memory;
 pub use pci::{Function, HostBridge};
 pub use smmu::Smmu;

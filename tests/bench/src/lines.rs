@@ -1,5 +1,7 @@
 //! Interrupt lines with a level, at an interrupt controller that can only be told "pending".
 
+use alloc::collections::BTreeSet;
+
 /// An interrupt controller, as far as software can play hardware at it.
 pub trait Gic {
     /// Whether the interrupt is pending, and whether it is active.
@@ -10,21 +12,37 @@ pub trait Gic {
     fn unpend(&self, interrupt: u32);
 }
 
-/// Brings the interrupt controller up to date with the levels of the lines, and says whether any is asserted.
-///
-/// A line that stays asserted while its interrupt is handled makes the interrupt pending again after the handling, as
-/// IHI 0069 4.1.2 has it for level-sensitive interrupts; whoever calls this has to call it again for that.
-pub fn settle(lines: impl IntoIterator<Item = (u32, bool)>, gic: &impl Gic) -> bool {
-    let mut any = false;
-    for (interrupt, asserted) in lines {
-        any |= asserted;
-        match (asserted, gic.state(interrupt)) {
-            (true, (false, false)) => gic.pend(interrupt),
-            (false, (true, _)) => gic.unpend(interrupt),
-            _ => {}
+/// The lines that were asserted last.
+#[derive(Debug, Clone, Default)]
+pub struct Lines {
+    asserted: BTreeSet<u32>,
+}
+
+impl Lines {
+    /// No line is asserted.
+    pub const fn new() -> Self {
+        Lines {
+            asserted: BTreeSet::new(),
         }
     }
-    any
+
+    /// Brings the interrupt controller up to date with the levels of the lines, and says whether any is asserted.
+    ///
+    /// A line that stays asserted while its interrupt is handled makes the interrupt pending again after the handling, as
+    /// IHI 0069 4.1.2 has it for level-sensitive interrupts; whoever calls this has to call it again for that.
+    pub fn settle(&mut self, lines: impl IntoIterator<Item = (u32, bool)>, gic: &impl Gic) -> bool {
+        for (interrupt, asserted) in lines {
+            if asserted {
+                self.asserted.insert(interrupt);
+                if gic.state(interrupt) == (false, false) {
+                    gic.pend(interrupt);
+                }
+            } else if self.asserted.remove(&interrupt) && gic.state(interrupt).0 {
+                gic.unpend(interrupt);
+            }
+        }
+        !self.asserted.is_empty()
+    }
 }
 
 #[cfg(test)]
@@ -32,13 +50,16 @@ mod tests {
     use super::*;
     use std::cell::Cell;
 
+    #[derive(Default)]
     struct One {
         pending: Cell<bool>,
         active: Cell<bool>,
+        looked: Cell<usize>,
     }
 
     impl Gic for One {
         fn state(&self, _interrupt: u32) -> (bool, bool) {
+            self.looked.set(self.looked.get() + 1);
             (self.pending.get(), self.active.get())
         }
         fn pend(&self, _interrupt: u32) {
@@ -51,22 +72,28 @@ mod tests {
 
     #[test]
     fn a_line_is_followed_through_an_interrupts_life() {
-        let gic = One {
-            pending: Cell::new(false),
-            active: Cell::new(false),
-        };
-        assert!(!settle([(40, false)], &gic));
+        let (mut lines, gic) = (Lines::new(), One::default());
+        assert!(!lines.settle([(40, false)], &gic));
         assert!(!gic.pending.get());
-        assert!(settle([(40, true)], &gic));
+        assert!(lines.settle([(40, true)], &gic));
         assert!(gic.pending.get(), "asserted");
         gic.pending.set(false);
         gic.active.set(true);
-        settle([(40, true)], &gic);
+        lines.settle([(40, true)], &gic);
         assert!(!gic.pending.get(), "still asserted, and being handled");
         gic.active.set(false);
-        settle([(40, true)], &gic);
+        lines.settle([(40, true)], &gic);
         assert!(gic.pending.get(), "still asserted after it was handled");
-        settle([(40, false)], &gic);
+        assert!(!lines.settle([(40, false)], &gic));
         assert!(!gic.pending.get(), "no longer asserted");
+    }
+
+    #[test]
+    fn what_others_made_pending_is_not_looked_at() {
+        let (mut lines, gic) = (Lines::new(), One::default());
+        gic.pend(40);
+        lines.settle([(40, false)], &gic);
+        assert!(gic.pending.get());
+        assert_eq!(gic.looked.get(), 0);
     }
 }

@@ -29,6 +29,8 @@ impl<M: Memory> Host for Walked<M> {
 #[derive(Debug)]
 pub struct Smmu<M> {
     device: Device<Walked<M>>,
+    /// Its interrupts, which only accesses and transactions change.
+    interrupts: Vec<(u32, bool)>,
     /// Every function of the board was once stopped or translated: from then on, none may bypass it.
     shut: bool,
 }
@@ -36,8 +38,10 @@ pub struct Smmu<M> {
 impl<M: Memory> Smmu<M> {
     /// An SMMU after reset, which lets everything pass.
     pub fn new(memory: M) -> Self {
+        let device = Device::new(Params::mmu500(), Walked(memory));
         Smmu {
-            device: Device::new(Params::mmu500(), Walked(memory)),
+            interrupts: interrupts(&device),
+            device,
             shut: false,
         }
     }
@@ -72,22 +76,28 @@ impl<M: Memory> Iommu for Smmu<M> {
             8 => self.device.write64(0, offset, value),
             _ => self.device.wrong_width(0, offset, size),
         }
+        self.interrupts = interrupts(&self.device);
         self.watch();
     }
 
     fn translate(&mut self, stream: u32, address: u64, write: bool) -> Option<u64> {
         let outcome = self.device.dma(stream, address, write);
+        self.interrupts = interrupts(&self.device);
         outcome.ok().map(|passed| passed.address)
     }
 
-    fn interrupts(&self) -> Vec<(u32, bool)> {
-        let global = [(SMMU_GLOBAL_INTERRUPT, self.device.global_interrupt())];
-        let context = (0..SMMU_CONTEXT_INTERRUPTS).map(|bank| {
-            let asserted = self.device.context_interrupt(bank as usize);
-            (SMMU_GLOBAL_INTERRUPT + 1 + bank, asserted)
-        });
-        global.into_iter().chain(context).collect()
+    fn interrupts(&self) -> &[(u32, bool)] {
+        &self.interrupts
     }
+}
+
+fn interrupts<M: Memory>(device: &Device<Walked<M>>) -> Vec<(u32, bool)> {
+    let global = [(SMMU_GLOBAL_INTERRUPT, device.global_interrupt())];
+    let context = (0..SMMU_CONTEXT_INTERRUPTS).map(|bank| {
+        let asserted = device.context_interrupt(bank as usize);
+        (SMMU_GLOBAL_INTERRUPT + 1 + bank, asserted)
+    });
+    global.into_iter().chain(context).collect()
 }
 
 #[cfg(test)]

@@ -23,8 +23,8 @@ impl Iommu for StopsSecond {
     fn translate(&mut self, stream: u32, address: u64, _write: bool) -> Option<u64> {
         (stream != 0x10).then_some(address)
     }
-    fn interrupts(&self) -> Vec<(u32, bool)> {
-        vec![(112, true)]
+    fn interrupts(&self) -> &[(u32, bool)] {
+        &[(112, true)]
     }
 }
 
@@ -62,9 +62,9 @@ fn data_goes_out_and_comes_back_across_a_page_boundary() {
     memory.read(RAM.start + 0x2f80, &mut back);
     assert_eq!(back, pattern);
     let [first, ..] = SLOTS;
-    assert!(board.lines().contains(&(pci_interrupt(first), true)));
+    assert!(board.lines().any(|line| line == (pci_interrupt(first), true)));
     board.write(bar + 0x64, 4, 0x100, 0);
-    assert!(board.lines().contains(&(pci_interrupt(first), false)));
+    assert!(board.lines().any(|line| line == (pci_interrupt(first), false)));
 }
 
 #[test]
@@ -126,5 +126,5 @@ fn addresses_lead_to_their_devices() {
     assert_eq!(board.read(SMMU.start + 0x24, 4), 0x28);
     assert_eq!(board.read(ECAM.start + (2 << 15), 4), 0x11e8_1234);
     assert_eq!(board.read(BARS.end - 4, 4), u64::MAX);
-    assert!(board.lines().contains(&(112, true)));
+    assert!(board.lines().any(|line| line == (112, true)));
 }

@@ -12,7 +12,7 @@ mod time;
 mod trap;
 mod uart;
 
-use bench_firmware::{Board, Iommu, NoIommu, Smmu, map};
+use bench_firmware::{Board, Iommu, Lines, NoIommu, Smmu, map};
 
 use alloc::boxed::Box;
 use physical::Physical;
@@ -45,9 +45,14 @@ struct Stacks([[u8; STACK]; CPUS]);
 #[unsafe(link_section = ".bss..stacks")]
 static mut STACKS: Stacks = Stacks([[0; STACK]; CPUS]);
 
-/// The emulated devices, once the first CPU has made them. Traps of all CPUs take turns.
-type Devices = Board<Box<dyn Iommu + Send>, Physical>;
-static BOARD: Mutex<Option<Devices>> = Mutex::new(None);
+/// The emulated devices, and their interrupt lines.
+struct Machine {
+    board: Board<Box<dyn Iommu + Send>, Physical>,
+    lines: Lines,
+}
+
+/// There once the first CPU has made it. Traps of all CPUs take turns.
+static MACHINE: Mutex<Option<Machine>> = Mutex::new(None);
 
 unsafe extern "C" {
     /// Not zero if there is an SMMU; whoever builds the image may change it.
@@ -60,7 +65,7 @@ extern "C" fn main(cpu: usize) -> ! {
         power::rest();
     }
     if cpu != 0 {
-        while BOARD.lock().is_none() {
+        while MACHINE.lock().is_none() {
             core::hint::spin_loop();
         }
         setup::cpu(cpu);
@@ -76,7 +81,10 @@ extern "C" fn main(cpu: usize) -> ! {
     } else {
         Box::new(NoIommu)
     };
-    *BOARD.lock() = Some(Board::new(iommu, Physical));
+    *MACHINE.lock() = Some(Machine {
+        board: Board::new(iommu, Physical),
+        lines: Lines::new(),
+    });
     let kind = if present { "an SMMUv2" } else { "no SMMU" };
     uart::print(format_args!("bench: firmware at EL3, {kind}, 3 PCI functions\n"));
     psci::start_first()

@@ -73,7 +73,10 @@ pub(super) fn call(function: u64, [first, second, third]: [u64; 3]) -> i64 {
             cpu.state.load(Ordering::Acquire).into()
         }),
         MIGRATE_INFO_TYPE => NO_MIGRATION,
-        SYSTEM_OFF => power::off(),
+        SYSTEM_OFF => {
+            trap::report();
+            power::off()
+        }
         SYSTEM_RESET => power::reset(),
         FEATURES if KNOWN.contains(&(first & !WIDE)) => SUCCESS,
         _ => NOT_SUPPORTED,

@@ -12,6 +12,12 @@ pub(super) fn now_us() -> u64 {
     read!("cntpct_el0") / ticks_per_us()
 }
 
+/// Nanoseconds since the machine's start.
+pub(super) fn now_ns() -> u64 {
+    barrier();
+    read!("cntpct_el0").saturating_mul(1_000) / ticks_per_us()
+}
+
 /// Lets this CPU's secure timer fire then, or not at all (DDI 0487, CNTPS_CVAL_EL1).
 pub(super) fn wake_at(us: Option<u64>) {
     if let Some(us) = us {

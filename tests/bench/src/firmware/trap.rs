@@ -1,11 +1,13 @@
 //! What comes up from the software below: calls, and accesses to the emulated devices.
 
-use bench_firmware::{decode, settle};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use bench_firmware::decode;
 
 use super::gic::{self, Distributor};
 use super::system::{barrier, read, write};
-use super::uart::fatal;
-use super::{BOARD, Devices, physical, psci, time};
+use super::uart::{fatal, print};
+use super::{MACHINE, Machine, physical, psci, time};
 
 /// The general-purpose registers of the software below, as `entry.S` keeps them.
 #[repr(C)]
@@ -25,6 +27,10 @@ const IN_PAGE: u64 = 0xfff;
 /// A line that stays asserted is looked at again so much later.
 const REPEAT_US: u64 = 1_000;
 
+/// How many accesses were answered, and what that took of the CPUs' time.
+static ACCESSES: AtomicU64 = AtomicU64::new(0);
+static TIME_NS: AtomicU64 = AtomicU64::new(0);
+
 /// A synchronous exception of the software below.
 pub(super) extern "C" fn synchronous(frame: &mut Frame) {
     let syndrome = read!("esr_el3");
@@ -35,9 +41,23 @@ pub(super) extern "C" fn synchronous(frame: &mut Frame) {
             let [result, ..] = &mut frame.registers;
             *result = answer.cast_unsigned();
         }
-        GRANULE_PROTECTION if syndrome & NO_DATA_ACCESS == 0 => access(frame),
+        GRANULE_PROTECTION if syndrome & NO_DATA_ACCESS == 0 => {
+            let before = time::now_ns();
+            access(frame);
+            ACCESSES.fetch_add(1, Ordering::Relaxed);
+            TIME_NS.fetch_add(time::now_ns() - before, Ordering::Relaxed);
+        }
         _ => unexpected(frame, 8),
     }
+}
+
+/// Prints what the run cost.
+pub(super) fn report() {
+    let (accesses, time) = (ACCESSES.load(Ordering::Relaxed), TIME_NS.load(Ordering::Relaxed));
+    let each = time.checked_div(accesses).unwrap_or(0);
+    print(format_args!(
+        "bench: {accesses} accesses to emulated devices, {each} ns each\n"
+    ));
 }
 
 /// An exception that nobody can answer.
@@ -61,9 +81,9 @@ pub(super) extern "C" fn interrupt(_frame: &mut Frame) {
 pub(super) fn take_interrupts() {
     while let Some(id) = gic::take() {
         if id == gic::TIMER
-            && let Some(board) = BOARD.lock().as_mut()
+            && let Some(machine) = MACHINE.lock().as_mut()
         {
-            serve(board);
+            serve(machine);
         }
     }
 }
@@ -82,11 +102,12 @@ fn access(frame: &mut Frame) {
             "{word:#010x} at {at:#x} accesses {address:#x}: not decoded"
         ))
     };
-    let mut board = BOARD.lock();
-    let Some(board) = board.as_mut() else {
+    let mut machine = MACHINE.lock();
+    let Some(machine) = machine.as_mut() else {
         fatal(format_args!("an access to {address:#x} before there are devices"))
     };
     // What is due comes first, so that it does not see what is written now.
+    let board = &mut machine.board;
     board.advance(time::now_us());
     instruction.execute(&mut frame.registers, |offset, size, value| {
         let address = address + offset;
@@ -98,17 +119,17 @@ fn access(frame: &mut Frame) {
             }
         }
     });
-    serve(board);
+    serve(machine);
     write!("elr_el3", at.wrapping_add(4));
 }
 
 /// Lets devices do what is due, tells the GIC, and sets the timer for what comes next.
-fn serve(board: &mut Devices) {
+fn serve(machine: &mut Machine) {
     let now = time::now_us();
-    board.advance(now);
-    let asserted = settle(board.lines(), &Distributor);
+    machine.board.advance(now);
+    let asserted = machine.lines.settle(machine.board.lines(), &Distributor);
     let again = asserted.then(|| now + REPEAT_US);
-    let next = [board.next_us(), again].into_iter().flatten().min();
+    let next = [machine.board.next_us(), again].into_iter().flatten().min();
     time::wake_at(next);
 }
 
