@@ -37,6 +37,8 @@ pub(crate) enum Boot<'a> {
     Bench {
         /// The firmware's image.
         firmware: &'a Path,
+        /// A stage 0 that it starts in the core's place.
+        stage0: Option<&'a Path>,
         /// The core's image.
         core: &'a Path,
         /// The bundle.
@@ -86,12 +88,19 @@ impl Boot<'_> {
             }
             Boot::Bench {
                 firmware,
+                stage0,
                 core,
                 bundle,
                 tree,
             } => {
                 push("-bios", firmware.display().to_string());
-                push("-device", loader(core, board.load_address));
+                match stage0 {
+                    None => push("-device", loader(core, board.load_address)),
+                    Some(stage0) => {
+                        push("-device", loader(stage0, board.load_address));
+                        push("-device", loader(core, STAGED_CORE_ADDRESS));
+                    }
+                }
                 push("-device", loader(bundle, BENCH_BUNDLE_ADDRESS));
                 if let Some(tree) = tree {
                     push("-device", loader(tree, TREE_ADDRESS));
@@ -136,6 +145,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) core: &'a Path,
     /// The bundle.
     pub(crate) bundle: &'a Path,
+    /// A program of the tests that runs before the core.
+    pub(crate) stage0: Option<&'a Path>,
     /// The board's firmware, if it is ours.
     pub(crate) firmware: Option<&'a FirmwareImages>,
     /// Where files that are made on the way are kept.
@@ -155,6 +166,10 @@ pub(crate) fn described_by(
     let Parts {
         core, bundle, folder, ..
     } = parts;
+    if let Some(stage0) = parts.stage0 {
+        let boot = Boot::Stage0 { stage0, core, bundle };
+        return Ok(boot.command(tools, board, binding.is_some()));
+    }
     let boot = |tree| Boot::Plain { core, bundle, tree }.command(tools, board, binding.is_some());
     let binding = match binding {
         None | Some(Binding::Generic) => return Ok(boot(None)),
@@ -176,12 +191,17 @@ fn on_bench(
     firmware: &FirmwareImages,
 ) -> Result<Command> {
     let Parts {
-        core, bundle, folder, ..
+        core,
+        bundle,
+        stage0,
+        folder,
+        ..
     } = parts;
     let firmware = firmware.image(binding.is_some());
     let boot = |tree| {
         let boot = Boot::Bench {
             firmware,
+            stage0,
             core,
             bundle,
             tree,

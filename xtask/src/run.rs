@@ -161,6 +161,7 @@ impl Runner<'_> {
         let parts = Parts {
             core: &self.artifacts.core,
             bundle: &archive_path,
+            stage0: None,
             firmware: self.firmware.as_ref(),
             folder: &self.project.out().join("run"),
         };

@@ -10,6 +10,7 @@ use system_tests::Verdict;
 use system_tests::attacks::Catalogue;
 use system_tests::damage::ComponentDamage;
 use system_tests::dtb::{Dtb, TreeDamage};
+use system_tests::firmware::stage0_on_bench;
 use system_tests::scenario::{Ends, Scenario, Typed};
 use system_tests::story::Story;
 
@@ -217,31 +218,36 @@ impl Bench<'_> {
         let bundle = folder.join("bundle.cpio");
         build::write_if_changed(&bundle, &self.bundle(scenario)?)?;
 
-        let mut command = match (&scenario.stage0, scenario.device_tree) {
-            (Some(_), _) | (_, Some(_)) if firmware.is_some() => {
-                bail!(
-                    "our firmware starts the core: there is no stage 0 and no spoiled device tree on this board"
-                )
+        let stage0 = match &scenario.stage0 {
+            None => None,
+            Some(program) => {
+                let image = compiler.image(program)?;
+                let path = folder.join(format!("{program}.img"));
+                let image = if firmware.is_some() {
+                    stage0_on_bench(image)
+                } else {
+                    image
+                };
+                build::write_if_changed(&path, &image)?;
+                Some(path)
             }
-            (Some(_), Some(_)) => bail!("a scenario has a stage 0 or a device tree of its own, not both"),
-            (Some(program), None) => {
-                let image = folder.join(format!("{program}.img"));
-                build::write_if_changed(&image, &self.compiler().image(program)?)?;
-                Boot::Stage0 {
-                    stage0: &image,
-                    core: &core,
-                    bundle: &bundle,
-                }
-                .command(self.tools, &board, scenario.iommu)
+        };
+        let mut command = match scenario.device_tree {
+            Some(_) if stage0.is_some() => {
+                bail!("a scenario has a stage 0 or a device tree of its own, not both")
             }
-            (None, Some(damage)) => self.loose(&board, scenario, damage, (&core, &bundle), &folder)?,
-            (None, None) => described_by(
+            Some(_) if firmware.is_some() => {
+                bail!("our firmware starts the core: there are no spoiled device trees on this board")
+            }
+            Some(damage) => self.loose(&board, scenario, damage, (&core, &bundle), &folder)?,
+            None => described_by(
                 scenario.iommu.then_some(scenario.binding),
                 self.tools,
                 &board,
                 Parts {
                     core: &core,
                     bundle: &bundle,
+                    stage0: stage0.as_deref(),
                     firmware: firmware.as_ref(),
                     folder: &folder,
                 },

@@ -5,8 +5,7 @@ use aarch64_cpu::registers::{CNTFRQ_EL0, CNTPCT_EL0};
 use mmio::{Bus, Clock, Region, wait_until};
 use tock_registers::interfaces::Readable;
 
-/// The ECAM of QEMU's `virt`, and how much of it bus 0 takes.
-const ECAM: usize = 0x40_1000_0000;
+/// How much of the ECAM bus 0 takes.
 const ECAM_SIZE: usize = 1 << 20;
 const SLOTS: usize = 32;
 /// The first address of `virt`'s window for 32-bit BARs, and the size of edu's.
@@ -38,9 +37,9 @@ pub(crate) struct Edu {
 
 impl Edu {
     /// Finds it, and lets it answer at its BAR and do DMA.
-    pub(crate) fn open() -> Option<Edu> {
-        // SAFETY: `virt` has its ECAM there; with the MMU off every address is device memory.
-        let ecam = unsafe { Region::new(ECAM, ECAM_SIZE) };
+    pub(crate) fn open(ecam: usize) -> Option<Edu> {
+        // SAFETY: the board has its ECAM there; with the MMU off every address is device memory.
+        let ecam = unsafe { Region::new(ecam, ECAM_SIZE) };
         let slot = (0..SLOTS).find(|slot| ecam.read32(slot << 15 | ID) == EDU)?;
         ecam.write32(slot << 15 | BAR0, BAR);
         ecam.write32(slot << 15 | COMMAND, MEMORY_AND_BUS_MASTER);

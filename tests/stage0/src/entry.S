@@ -15,11 +15,13 @@ image_header:
     .ascii  "ARM\x64"
     .long   0
 
-// Offset 64 and 72: words that whoever builds the image may change.
+// Offset 64, 72 and 80: words that whoever builds the image may change.
 core_address:
     .quad   {core}                  // where the core was loaded
 target_address:
     .quad   {target}                // what the armed transfer overwrites
+ecam_address:
+    .quad   {ecam}                  // where configuration space is
 
 .section .text.entry, "ax"
 
@@ -34,6 +36,7 @@ entry:
     ldr     x0, target_address
     adrp    x1, dma_buffers
     add     x1, x1, :lo12:dma_buffers
+    ldr     x2, ecam_address
     bl      {arm}
     mov     x0, x19
     mov     x1, xzr

@@ -5,7 +5,7 @@
 //! transfer, from the device into the core's own image, and starts the core at once. The device fires 100 ms later: it is
 //! for the core's gate to stop it. The core says at the end of the run whether its image is what it was.
 //!
-//! Addresses are those of QEMU's `virt`. On the host this is an empty program.
+//! Addresses are those of QEMU's `virt`, but for that of configuration space, which whoever builds the image may change. On the host this is an empty program.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]

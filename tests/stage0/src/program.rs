@@ -11,6 +11,7 @@ core::arch::global_asm!(
     core = const 0x4400_0000_u64,
     // Reserved fields of the core's Image header: its code and constants are what it looks after to the end of the run.
     target = const 0x4400_0020_u64,
+    ecam = const 0x40_1000_0000_u64,
 );
 
 /// What the device writes.
@@ -21,9 +22,10 @@ const WORDS: usize = SIZE / 8;
 /// The PL011 of `virt`: its data register is the first.
 const UART: usize = 0x0900_0000;
 
-/// Called by `entry.S` with the page to aim at and the address of two buffers; the core is started when it returns.
-extern "C" fn arm(target: u64, buffers: usize) {
-    let Some(edu) = Edu::open() else {
+/// Called by `entry.S` with the page to aim at, the address of two buffers and that of configuration space; the core is started
+/// when it returns.
+extern "C" fn arm(target: u64, buffers: usize, ecam: usize) {
+    let Some(edu) = Edu::open(ecam) else {
         print("stage0: FAILED: no edu device on bus 0\n");
         return;
     };

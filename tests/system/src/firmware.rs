@@ -1,12 +1,26 @@
-//! The firmware of the bench, changed after it was built.
+//! Firmware of the tests, changed after it was built.
 
-use bench_firmware::map::SMMU_PRESENT_OFFSET;
+use bench_firmware::map::{ECAM, SMMU_PRESENT_OFFSET};
+
+/// Where a stage 0 has the address of configuration space.
+const STAGE0_ECAM_OFFSET: usize = 80;
 
 /// The image of a bench whose SMMU does not exist: for controls.
 #[must_use]
-pub fn without_smmu(mut image: Vec<u8>) -> Vec<u8> {
-    let word = image.get_mut(SMMU_PRESENT_OFFSET..SMMU_PRESENT_OFFSET + 8);
-    word.unwrap_or_default().fill(0);
+pub fn without_smmu(image: Vec<u8>) -> Vec<u8> {
+    with_word(image, SMMU_PRESENT_OFFSET, 0)
+}
+
+/// The image of a stage 0 that finds its device on the bench.
+#[must_use]
+pub fn stage0_on_bench(image: Vec<u8>) -> Vec<u8> {
+    with_word(image, STAGE0_ECAM_OFFSET, ECAM.start)
+}
+
+fn with_word(mut image: Vec<u8>, offset: usize, word: u64) -> Vec<u8> {
+    if let Some(bytes) = image.get_mut(offset..offset + 8) {
+        bytes.copy_from_slice(&word.to_le_bytes());
+    }
     image
 }
 
