@@ -173,6 +173,7 @@ mod tests {
             board.describe(true),
             "qemu virt with a bench at EL3 · 4 CPUs · SMMUv2 · 3 × edu"
         );
+        assert_eq!(board.load_address, system_tests::firmware::CORE);
         let machine = "virt,secure=on,virtualization=on,gic-version=3".to_string();
         assert!(board.arguments(true).contains(&machine));
     }

@@ -242,6 +242,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_bench_finds_the_tree() {
+        assert_eq!(TREE_ADDRESS, system_tests::firmware::TREE);
+    }
+
+    #[test]
     fn the_trampoline_is_what_a_disassembler_says() {
         let code = trampoline(0x4a00_0000, 0x4020_0000);
         assert_eq!(code.len(), 32);

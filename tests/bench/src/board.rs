@@ -1,5 +1,8 @@
 //! The board: who answers at which address, and what devices do on their own.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use crate::edu::Transfer;
 use crate::iommu::Iommu;
 use crate::map::{BARS, ECAM, SLOTS, SMMU, pci_interrupt};
@@ -78,6 +81,11 @@ impl<I: Iommu, M: Memory> Board<I, M> {
     pub fn next_us(&self) -> Option<u64> {
         let functions = self.host.functions.iter();
         functions.filter_map(|function| function.edu.due_us()).min()
+    }
+
+    /// What a driver left unfinished, in words.
+    pub fn unsettled(&self) -> Vec<String> {
+        self.iommu.unsettled()
     }
 
     /// All interrupt lines with their levels.

@@ -1,5 +1,8 @@
 //! The seam between the devices and what translates for them.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 /// What stands between bus masters and memory.
 pub trait Iommu {
     /// Reads `size` bytes of its registers.
@@ -10,6 +13,8 @@ pub trait Iommu {
     fn translate(&mut self, stream: u32, address: u64, write: bool) -> Option<u64>;
     /// Its interrupts, and whether each is asserted.
     fn interrupts(&self) -> &[(u32, bool)];
+    /// What a driver left unfinished, in words.
+    fn unsettled(&self) -> Vec<String>;
 }
 
 /// A board without one: all that masters do arrives.
@@ -27,6 +32,9 @@ impl Iommu for NoIommu {
     fn interrupts(&self) -> &[(u32, bool)] {
         &[]
     }
+    fn unsettled(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// One or none, decided when the board is made.
@@ -42,5 +50,8 @@ impl Iommu for alloc::boxed::Box<dyn Iommu + Send> {
     }
     fn interrupts(&self) -> &[(u32, bool)] {
         (**self).interrupts()
+    }
+    fn unsettled(&self) -> Vec<String> {
+        (**self).unsettled()
     }
 }

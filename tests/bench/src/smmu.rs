@@ -1,5 +1,6 @@
 //! The SMMUv2: the strict model of `smmu/model`, on this board.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use smmu_model::Violation;
@@ -7,9 +8,6 @@ use smmu_model::v2::{Device, Host, Params, Route};
 
 use crate::map::{SLOTS, SMMU_CONTEXT_INTERRUPTS, SMMU_GLOBAL_INTERRUPT};
 use crate::{Iommu, Memory};
-
-/// How much time passes for the SMMU between two accesses to its registers.
-const TICKS: usize = 1;
 
 /// The model needs a name of our own for the memory that it walks.
 #[derive(Debug, Clone)]
@@ -58,7 +56,8 @@ impl<M: Memory> Smmu<M> {
 
 impl<M: Memory> Iommu for Smmu<M> {
     fn read(&mut self, offset: usize, size: usize) -> u64 {
-        (0..TICKS).for_each(|_| self.device.tick());
+        // Time passes for it from access to access.
+        self.device.tick();
         match size {
             4 => self.device.read32(0, offset).into(),
             8 => self.device.read64(0, offset),
@@ -70,7 +69,8 @@ impl<M: Memory> Iommu for Smmu<M> {
     }
 
     fn write(&mut self, offset: usize, size: usize, value: u64) {
-        (0..TICKS).for_each(|_| self.device.tick());
+        // Time passes for it from access to access.
+        self.device.tick();
         match size {
             4 => self.device.write32(0, offset, (value & 0xffff_ffff) as u32),
             8 => self.device.write64(0, offset, value),
@@ -88,6 +88,10 @@ impl<M: Memory> Iommu for Smmu<M> {
 
     fn interrupts(&self) -> &[(u32, bool)] {
         &self.interrupts
+    }
+
+    fn unsettled(&self) -> Vec<String> {
+        self.device.unsettled()
     }
 }
 
@@ -137,6 +141,15 @@ mod tests {
         let mut smmu = shut(&memory);
         smmu.write(0, 4, 1);
         assert!(!memory.violations.borrow().is_empty());
+    }
+
+    #[test]
+    fn an_invalidation_that_nobody_waited_for_is_unsettled() {
+        let memory = Ram::new(0x1000);
+        let mut smmu = shut(&memory);
+        assert!(smmu.unsettled().is_empty());
+        smmu.write(0x6c, 4, 0);
+        assert_eq!(smmu.unsettled().len(), 1);
     }
 
     #[test]

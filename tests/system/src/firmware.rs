@@ -1,5 +1,7 @@
 //! Firmware of the tests, changed after it was built.
 
+/// Where the bench expects the core, and where its device tree.
+pub use bench_firmware::map::{CORE, TREE};
 use bench_firmware::map::{ECAM, SMMU_PRESENT_OFFSET};
 
 /// Where a stage 0 has the address of configuration space.

@@ -26,6 +26,9 @@ impl Iommu for StopsSecond {
     fn interrupts(&self) -> &[(u32, bool)] {
         &[(112, true)]
     }
+    fn unsettled(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// A board whose functions have their BARs and may do DMA.

@@ -51,8 +51,12 @@ pub(super) extern "C" fn synchronous(frame: &mut Frame) {
     }
 }
 
-/// Prints what the run cost.
+/// Prints what a driver left unfinished, and what the run cost.
 pub(super) fn report() {
+    let left = MACHINE.lock().as_ref().map(|machine| machine.board.unsettled());
+    for what in left.unwrap_or_default() {
+        print(format_args!("bench: unsettled: {what}\n"));
+    }
     let (accesses, time) = (ACCESSES.load(Ordering::Relaxed), TIME_NS.load(Ordering::Relaxed));
     let each = time.checked_div(accesses).unwrap_or(0);
     print(format_args!(
