@@ -1,10 +1,9 @@
 //! One gate for each SMMU architecture, behind one face.
 
-use crate::arch::timer::Now;
 use alloc::format;
 use alloc::string::{String, ToString};
 use mmio::Region;
-use smmu_gate::{Found, shut_v2, shut_v3, v2, v3};
+use smmu_gate::{Found, v2, v3};
 use topology::Smmu;
 
 /// What the core has to know of an SMMU that was shut.
@@ -129,13 +128,14 @@ fn report_v3(features: &v3::Features, found: Found) -> Report {
 
 #[cfg(not(feature = "sabotage-skip-gate"))]
 fn close_v2(smmu: &v2::Smmu<Region>) -> Result<Found, String> {
-    let report = shut_v2(smmu, &Now).map_err(|error| error.to_string())?;
+    let report = smmu_gate::shut_v2(smmu, &crate::arch::timer::Now).map_err(|error| error.to_string())?;
     Ok(report.found)
 }
 
 #[cfg(not(feature = "sabotage-skip-gate"))]
 fn close_v3(registers: &Region) -> Result<(v3::Features, Found), String> {
-    let report = shut_v3(registers, &Now).map_err(|error| error.to_string())?;
+    let report =
+        smmu_gate::shut_v3(registers, &crate::arch::timer::Now).map_err(|error| error.to_string())?;
     Ok((report.features, report.found))
 }
 
