@@ -21,7 +21,7 @@ fn pages_of(range: &Range<u64>) -> impl Iterator<Item = u64> + use<> {
 
 /// What a change of rights, or without any an unmapping, does to the specification.
 struct Plan {
-    after: Pages,
+    changed: Vec<u64>,
     /// What stood in everything that is broken on the way, whole blocks included.
     old: Pages,
     gaps: Vec<Range<u64>>,
@@ -74,21 +74,18 @@ impl World {
         let spec = self.spec.borrow();
         let pages = &spec.spaces[space];
         let mut plan = Plan {
-            after: pages.clone(),
+            changed: Vec::new(),
             old: Pages::new(),
             gaps: Vec::new(),
             split: Vec::new(),
         };
         let mut broken = BTreeSet::new();
         for page in pages_of(range) {
-            let (pa, old) = *pages.get(&page)?;
+            let (_, old) = *pages.get(&page)?;
             if access == Some(old) {
                 continue;
             }
-            match access {
-                Some(new) => plan.after.insert(page, (pa, new)),
-                None => plan.after.remove(&page),
-            };
+            plan.changed.push(page);
             let block = page & !(BLOCK - 1);
             if !spec.blocks.contains(&(space, block)) {
                 broken.insert((page, PAGE));
@@ -109,12 +106,17 @@ impl World {
         let range = self.part(index, part);
         let plan = self.plan(space, &range, access).filter(|_| !self.is_stale(space));
         let (was_stuck, mapped) = (self.is_stuck(), plan.is_some());
-        let before = self.spec.borrow().spaces[space].clone();
         let needs = plan.as_ref().is_some_and(|plan| !plan.gaps.is_empty());
         let (old, gaps, split) = match plan {
             Some(plan) => {
                 self.start_moving(Some((space, plan.old.clone(), plan.gaps.clone())));
-                self.spec.borrow_mut().spaces[space] = plan.after;
+                let pages = &mut self.spec.borrow_mut().spaces[space];
+                for page in plan.changed {
+                    match (access, pages.get_mut(&page)) {
+                        (Some(access), Some(found)) => found.1 = access,
+                        _ => drop(pages.remove(&page)),
+                    }
+                }
                 (plan.old, plan.gaps, plan.split)
             }
             None => Default::default(),
@@ -135,7 +137,6 @@ impl World {
         let gone = access.is_none();
         if needs && result.is_err() {
             // Whatever was broken is gone, and may still be used.
-            spec.spaces[space] = before;
             for page in old.keys() {
                 spec.spaces[space].remove(page);
             }
