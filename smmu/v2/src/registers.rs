@@ -78,8 +78,8 @@ register_bitfields![u32,
         CPRE OFFSET(1) NUMBITS(1) []
     ],
     /// IHI 0062 17.3.8 SMMU_CBn_TCR: the shape of the tables and how they are reached, in the format for AArch64. In
-    /// that for AArch32 TG0 does not exist, T0SZ has four bits, and S above it repeats its sign; SMMUv1 has no PASIZE and
-    /// ignores it.
+    /// that for AArch32 TG0 does not exist, T0SZ has four bits, and S above it repeats its sign. SMMUv1 has no PASIZE,
+    /// and ignores it.
     pub(crate) TCR [
         /// 64 minus the bits of IPA; for AArch32, 32 minus those, and S.
         T0SZ OFFSET(0) NUMBITS(6) [],

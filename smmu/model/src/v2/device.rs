@@ -39,8 +39,10 @@ impl<H: Host> Device<H> {
         let count = params.frames.clamp(1, 2);
         let mut instances: Vec<Instance<H>> =
             (0..count).map(|_| Instance::new(params, host.clone())).collect();
-        for (instance, first) in instances.iter_mut().zip([0, 1 << 24]) {
-            instance.next_ticket = first;
+        if let [_, second] = instances.as_mut_slice() {
+            second.next_ticket = 1 << 24;
+            // They do not end together: to wait for one is not to wait for both.
+            second.params.sync_delay = params.sync_delay.saturating_mul(2);
         }
         Device {
             instances,

@@ -133,3 +133,19 @@ fn a_frame_that_does_not_exist_is_silent() {
     none.write64(GFAR, 1);
     assert_eq!(rig.read(CR0), SHUT);
 }
+
+#[test]
+fn the_second_instance_takes_longer_to_synchronise() {
+    let (first, second, _tree) = pair();
+    for rig in [&first, &second] {
+        rig.write(TLBGSYNC, 0);
+    }
+    let active = || [&first, &second].map(|rig| rig.read(TLBGSTATUS));
+    let mut seen = vec![active()];
+    for _ in 0..8 {
+        first.clock.advance(1);
+        seen.push(active());
+    }
+    seen.dedup();
+    assert_eq!(seen, [[1, 1], [0, 1], [0, 0]]);
+}
