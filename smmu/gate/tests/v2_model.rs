@@ -188,7 +188,7 @@ fn reached(model: &Model) -> Vec<Option<u64>> {
     STREAMS.into_iter().map(write).collect()
 }
 
-fn presets() -> [Params; 9] {
+fn presets() -> [Params; 10] {
     [
         Params::mmu500(),
         Params::generic(),
@@ -199,6 +199,7 @@ fn presets() -> [Params; 9] {
         Params::pair(),
         Params::secure_access(),
         Params::non_coherent(),
+        Params::stage1_only(),
     ]
 }
 
@@ -403,7 +404,7 @@ proptest! {
 
     /// Any content of any register, in each of two instances another one.
     #[test]
-    fn no_state_of_firmware_is_opened_on_the_way(preset in 0_usize..9, first in left(), second in left(), accesses in
+    fn no_state_of_firmware_is_opened_on_the_way(preset in 0_usize..10, first in left(), second in left(), accesses in
         prop::collection::vec((prop::sample::select(STREAMS.to_vec()), any::<bool>()), 0..8)) {
         let machine = Machine::new(presets()[preset]);
         let mut stage2 = true;

@@ -4,11 +4,18 @@ use crate::machine::{Kind, Machine, Sabotage, kinds};
 use crate::operations::{Operation, Part};
 use crate::properties::{Done, case, run, runner};
 use proptest::strategy::{Strategy, ValueTree};
-use smmu_model::v2::{Bypass, How};
-use smmu_v2::{Driver, Error, Setup};
+use smmu_gate::v2::shut_v2;
+use smmu_model::v2::{Bypass, How, Params};
+use smmu_v2::{Driver, Error, Missing, Setup};
 
 /// Sequences in which a control must be noticed.
 const TRIES: usize = 40;
+
+const SETUP: Setup = Setup {
+    max_stream: 0x7fff,
+    coherent: true,
+    vmid_base: 0,
+};
 
 /// What is noticed of a sabotage in random sequences, if anything is.
 fn noticed(sabotage: Sabotage, kind: impl Fn(usize) -> Kind) -> Option<String> {
@@ -43,14 +50,25 @@ fn without_the_gate_every_stream_passes_and_the_driver_refuses() {
         let passed = machine.model.dma(5, 0x4000_0000, true).unwrap();
         let how = How::Bypassed(Bypass::ClientPortDisabled);
         assert_eq!((passed.address, passed.how), (0x4000_0000, how));
-        let setup = Setup {
-            max_stream: 0x7fff,
-            coherent: true,
-            vmid_base: 0,
-        };
-        let refused = Driver::probe(machine.identify(), machine.clock.clone(), &setup);
+        let refused = Driver::probe(machine.identify(), machine.clock.clone(), &SETUP);
         assert!(matches!(refused, Err(Error::GateOpen(_))));
     }
+}
+
+#[test]
+fn an_smmu_without_stage_2_is_shut_and_refused() {
+    let kind = Kind {
+        params: Params::stage1_only(),
+        ..kinds()[1]
+    };
+    let machine = Machine::new(kind);
+    let smmu = machine.identify();
+    shut_v2(&smmu, &machine.clock).unwrap();
+    machine.model.forbid_bypass();
+    let refused = Driver::probe(smmu, machine.clock.clone(), &SETUP);
+    assert!(matches!(refused, Err(Error::Unsupported(Missing::Stage2))));
+    assert!(machine.model.dma(5, 0x4000_0000, true).is_err());
+    machine.model.violations().assert_none();
 }
 
 #[test]
