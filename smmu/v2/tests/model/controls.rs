@@ -22,7 +22,9 @@ fn noticed(sabotage: Sabotage, kind: impl Fn(usize) -> Kind) -> Option<String> {
     let mut runner = runner(1, 1);
     let done = Done::default();
     (0..TRIES).find_map(|_| {
-        let (index, width, operations) = case().new_tree(&mut runner).unwrap().current();
+        let (index, width, mut operations) = case().new_tree(&mut runner).unwrap().current();
+        // On sound hardware: that a step is left out must show in what devices reach.
+        operations.retain(|operation| !matches!(operation, Operation::Stick { .. }));
         run(kind(index), width, sabotage, &operations, &done).err()
     })
 }

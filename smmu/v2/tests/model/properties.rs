@@ -39,6 +39,8 @@ pub(crate) fn run(
         let result = world.apply(operation);
         result.map_err(|what| format!("{operation:x?}: {what}"))?;
     }
+    // What the end would notice is not what operations led to.
+    world.sabotage(Sabotage::None);
     done.accesses
         .set(done.accesses.get() + world.spec.borrow().accesses);
     world.end()
@@ -56,9 +58,10 @@ pub(crate) fn runner(cases: u32, seed: u64) -> TestRunner {
         max_shrink_iters: 4000,
         ..Config::default()
     };
-    let mut bytes = [0; 32];
+    // All zero is no seed. Without optimization another generator would take most of the time.
+    let mut bytes = [1; 16];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
+    TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::XorShift, &bytes))
 }
 
 pub(crate) fn case() -> impl Strategy<Value = (usize, u8, Vec<Operation>)> {
