@@ -1,8 +1,13 @@
 //! The graph as text, for a console and a terminal alike: one section for each SMMU, then what is behind none.
 
+mod buses;
+
+use alloc::collections::BTreeSet;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt::{self, Display, Write};
+
+use devicetree::{NodeId, ReadError};
 
 use crate::bus::Bus;
 use crate::diagnostic::Severity;
@@ -10,6 +15,7 @@ use crate::graph::{Demand, Graph};
 use crate::master::{Coverage, Master, MasterIndex, Stream};
 use crate::messages::{MsiIndex, MsiRoute};
 use crate::smmu::{Line, Smmu, SmmuIndex};
+use buses::{Requesters, refusal_word};
 
 /// Paths are padded to this width at most, so that one long path does not push all columns away.
 const WIDEST: usize = 48;
@@ -19,6 +25,8 @@ const WIDEST: usize = 48;
 pub struct Report<'g> {
     graph: &'g Graph,
     diagnostics: bool,
+    segments: &'g [(NodeId, Result<u16, ReadError>)],
+    match_registers: Option<usize>,
 }
 
 impl Graph {
@@ -27,14 +35,16 @@ impl Graph {
         Report {
             graph: self,
             diagnostics: true,
+            segments: &[],
+            match_registers: None,
         }
     }
 
     /// The graph as text, with the diagnostics counted only: for a log that has them elsewhere.
     pub fn outline(&self) -> Report<'_> {
         Report {
-            graph: self,
             diagnostics: false,
+            ..self.report()
         }
     }
 
@@ -45,14 +55,30 @@ impl Graph {
     }
 }
 
+impl<'g> Report<'g> {
+    /// The same with the segments of the PCI host bridges, as `Tree::pci_segments` has them.
+    pub fn with_segments(self, segments: &'g [(NodeId, Result<u16, ReadError>)]) -> Report<'g> {
+        Report { segments, ..self }
+    }
+
+    /// The same for who knows how many stream match registers each SMMU has that has any.
+    pub fn with_match_registers(self, match_registers: Option<usize>) -> Report<'g> {
+        Report {
+            match_registers,
+            ..self
+        }
+    }
+}
+
 impl Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let graph = self.graph;
         if graph.smmus().is_empty() {
             writeln!(f, "no SMMU: no device can be isolated on this machine")?;
         }
+        let unwalked = graph.unwalked_hosts();
         for ((index, smmu), demand) in graph.smmus().iter().enumerate().zip(graph.demands()) {
-            self.smmu(f, SmmuIndex(index), smmu, demand)?;
+            self.smmu(f, SmmuIndex(index), smmu, demand, &unwalked)?;
         }
         let rest = |refused: bool| {
             let masters = graph.masters().iter();
@@ -63,7 +89,27 @@ impl Display for Report<'_> {
             "refused, with no stream known",
             rest(true).map(|master| self.rest(master)),
         )?;
-        section(f, "behind no SMMU", rest(false).map(|master| self.rest(master)))?;
+        let refused = graph.buses().iter().flat_map(|bus| {
+            let parts = graph.refused_requesters(bus).into_iter();
+            parts.map(|(part, _)| {
+                let (path, disabled) = (&bus.path, disabled(bus.enabled));
+                alloc::format!("{path}  {}: {part}{disabled}", self.devices_on(bus))
+            })
+        });
+        section(f, "requester IDs that are refused", refused)?;
+        let uncovered = graph
+            .buses()
+            .iter()
+            .filter(|bus| bus.streams.is_none() && bus.legacy.is_empty() && unwalked.contains(&bus.node));
+        let uncovered = uncovered.map(|bus| {
+            let (path, disabled) = (&bus.path, disabled(bus.enabled));
+            alloc::format!("{path}  {}: uncovered{disabled}", self.devices_on(bus))
+        });
+        section(
+            f,
+            "behind no SMMU",
+            rest(false).map(|master| self.rest(master)).chain(uncovered),
+        )?;
         let several = graph.groups().iter().filter(|group| group.masters.len() > 1);
         section(
             f,
@@ -92,7 +138,14 @@ impl Display for Report<'_> {
 }
 
 impl Report<'_> {
-    fn smmu(&self, f: &mut fmt::Formatter<'_>, index: SmmuIndex, smmu: &Smmu, demand: Demand) -> fmt::Result {
+    fn smmu(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        index: SmmuIndex,
+        smmu: &Smmu,
+        demand: Demand,
+        unwalked: &BTreeSet<NodeId>,
+    ) -> fmt::Result {
         writeln!(
             f,
             "{}: {} ({})",
@@ -136,12 +189,15 @@ impl Report<'_> {
             .iter()
             .filter(|master| master.coverage == Coverage::Covered)
             .count();
-        write!(f, "  masters: {}, covered: {covered}", masters.len())?;
         let buses = self.graph.buses().iter();
-        match buses
+        let buses: Vec<&Bus> = buses
             .filter(|bus| bus.smmus().any(|named| named == index))
-            .count()
-        {
+            .collect();
+        let lacks_functions = buses.iter().any(|bus| unwalked.contains(&bus.node));
+        let without = |text| if lacks_functions { text } else { "" };
+        let note = without(" (without PCI functions)");
+        write!(f, "  masters: {}{note}, covered: {covered}", masters.len())?;
+        match buses.len() {
             0 => {}
             count => write!(f, "; buses: {count}")?,
         }
@@ -150,9 +206,14 @@ impl Report<'_> {
         }
         if let Some(limit) = smmu.kind.match_registers {
             let Demand { enabled, all } = demand;
+            let without = without("without PCI functions; ");
+            let (most, limit) = match self.match_registers {
+                Some(registers) => ("", registers),
+                None => ("at most ", limit),
+            };
             write!(
                 f,
-                "; stream matches: {enabled} for enabled masters, {all} for all (of at most {limit})"
+                "; stream matches: {enabled} for enabled masters, {all} for all ({without}of {most}{limit})"
             )?;
         }
         writeln!(f)?;
@@ -164,8 +225,8 @@ impl Report<'_> {
         for master in masters {
             self.master(f, index, master, width)?;
         }
-        for bus in self.graph.buses() {
-            self.bus(f, index, bus)?;
+        for bus in buses {
+            self.bus(f, index, bus, width)?;
         }
         Ok(())
     }
@@ -196,24 +257,20 @@ impl Report<'_> {
         for region in &master.regions {
             write!(f, "; {:?} region {}", region.kind, region.range)?;
         }
-        if !master.enabled {
-            write!(f, "; disabled")?;
-        }
-        writeln!(f)
+        writeln!(f, "{}", disabled(master.enabled))
     }
 
-    fn bus(&self, f: &mut fmt::Formatter<'_>, smmu: SmmuIndex, bus: &Bus) -> fmt::Result {
-        let what = if bus.is_pci {
-            "PCI functions"
-        } else {
-            "devices of a bus that is not PCI"
-        };
-        let disabled = if bus.enabled { "" } else { "; disabled" };
+    fn bus(&self, f: &mut fmt::Formatter<'_>, smmu: SmmuIndex, bus: &Bus, width: usize) -> fmt::Result {
+        let (path, what) = (&bus.path, self.devices_on(bus));
+        let refusal = self.graph.refusal_of_bus(bus);
+        let word = refusal.map_or(String::new(), |refusal| {
+            alloc::format!("{}  ", refusal_word(&refusal))
+        });
+        let disabled = disabled(bus.enabled);
         if bus.legacy.contains(&smmu) {
             writeln!(
                 f,
-                "    {}  {what}: each requester ID is a stream ID{disabled}",
-                bus.path
+                "    {path:<width$}  {word}{what}: each requester ID is a stream ID{disabled}"
             )?;
         }
         let Some(Ok(map)) = &bus.streams else {
@@ -222,19 +279,18 @@ impl Report<'_> {
         let windows = map.windows.iter().filter_map(|window| {
             let target = window.target.as_ref().ok().filter(|target| target.smmu == smmu)?;
             let first = Stream::new(smmu, window.output, target.mask);
-            Some(match window.last - window.first {
-                0 => alloc::format!("{:#x} → {}", window.first, Streams(&[&first])),
-                _ => alloc::format!(
-                    "{:#x}..={:#x} → {} and on",
-                    window.first,
-                    window.last,
-                    Streams(&[&first])
-                ),
-            })
+            let and_on = if window.first == window.last {
+                ""
+            } else {
+                " and on"
+            };
+            let ids = Requesters(window.first, window.last);
+            Some(alloc::format!("{ids} → {}{and_on}", Streams(&[&first])))
         });
         let windows: Vec<String> = windows.collect();
         if !windows.is_empty() {
-            write!(f, "    {}  {what}: requester ID {}", bus.path, windows.join(", "))?;
+            let windows = windows.join(", ");
+            write!(f, "    {path:<width$}  {word}{what}: requester ID {windows}")?;
             if map.mask != u32::MAX {
                 write!(f, "; map mask {:#x}", map.mask)?;
             }
@@ -243,8 +299,21 @@ impl Report<'_> {
         Ok(())
     }
 
+    /// What is on a bus, with the segment if it is known.
+    fn devices_on(&self, bus: &Bus) -> String {
+        if !bus.is_pci {
+            return "devices of a bus that is not PCI".to_string();
+        }
+        let segment = self.segments.iter().find(|(host, _)| *host == bus.node);
+        match segment {
+            Some((_, Ok(segment))) => alloc::format!("PCI functions of segment {segment:04x}"),
+            Some((_, Err(_))) => "PCI functions of a segment that cannot be told".to_string(),
+            None => "PCI functions".to_string(),
+        }
+    }
+
     fn rest(&self, master: &Master) -> String {
-        let disabled = if master.enabled { "" } else { "; disabled" };
+        let disabled = disabled(master.enabled);
         alloc::format!("{}  {}{disabled}", master.identity, word(master))
     }
 
@@ -294,9 +363,12 @@ pub(crate) fn word(master: &Master) -> &'static str {
     match &master.coverage {
         Coverage::Covered => "covered",
         Coverage::Uncovered => "uncovered",
-        Coverage::Refused(refusal) if refusal.blocked => "refused",
-        Coverage::Refused(_) => "REFUSED, not blocked",
+        Coverage::Refused(refusal) => refusal_word(refusal),
     }
+}
+
+fn disabled(enabled: bool) -> &'static str {
+    if enabled { "" } else { "; disabled" }
 }
 
 fn section(f: &mut fmt::Formatter<'_>, title: &str, lines: impl Iterator<Item = String>) -> fmt::Result {

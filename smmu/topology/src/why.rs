@@ -16,6 +16,7 @@ pub struct Why<'g> {
     graph: &'g Graph,
     tree: &'g Tree,
     index: MasterIndex,
+    knows_functions: bool,
 }
 
 impl Graph {
@@ -25,6 +26,18 @@ impl Graph {
             graph: self,
             tree,
             index,
+            knows_functions: true,
+        }
+    }
+}
+
+impl<'g> Why<'g> {
+    /// The same for who reads a tree and no machine: what PCI functions there are, and which of them can reach each other,
+    /// is not known then.
+    pub fn without_functions(self) -> Why<'g> {
+        Why {
+            knows_functions: false,
+            ..self
         }
     }
 }
@@ -41,9 +54,9 @@ impl Display for Why<'_> {
         if master.sources.is_empty() {
             writeln!(f, "  no `iommus`, `iommu-map` or `mmu-masters` speaks of it")?;
         }
-        self.group(f)?;
+        self.group(f, master)?;
         self.extras(f, master)?;
-        verdict(f, master)
+        self.verdict(f, master)
     }
 }
 
@@ -92,12 +105,27 @@ impl Why<'_> {
         }
     }
 
-    fn group(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Whether it is a function about whose neighbours nothing is known.
+    fn is_function_alone(&self, master: &Master) -> bool {
+        !self.knows_functions && matches!(master.identity, Identity::Pci { .. })
+    }
+
+    fn group(&self, f: &mut fmt::Formatter<'_>, master: &Master) -> fmt::Result {
+        let alone = self.is_function_alone(master);
+        if alone {
+            writeln!(
+                f,
+                "  which other functions share its streams, or are in its group, shows only on the running machine"
+            )?;
+        }
         let Some(group) = self
             .graph
             .group_of(self.index)
             .filter(|group| group.masters.len() > 1)
         else {
+            if alone {
+                return Ok(());
+            }
             return writeln!(f, "  no other device is in its group");
         };
         let others: Vec<String> = group
@@ -142,41 +170,47 @@ impl Why<'_> {
         }
         Ok(())
     }
-}
 
-fn verdict(f: &mut fmt::Formatter<'_>, master: &Master) -> fmt::Result {
-    match &master.coverage {
-        Coverage::Covered if master.enabled => {
-            writeln!(
-                f,
-                "  so: covered; it can be given to a guest once all its SMMUs have drivers"
-            )
-        }
-        Coverage::Covered => writeln!(
-            f,
-            "  so: covered; but its node is disabled, so its streams stay blocked"
-        ),
-        Coverage::Uncovered => writeln!(
-            f,
-            "  so: uncovered; nothing translates or stops its DMA, and only `dma = \"trusted\"` gives it to a guest"
-        ),
-        Coverage::Refused(refusal) => {
-            let because = &refusal.because;
-            // What a source above said is not said again in full.
-            let said = master
-                .sources
-                .iter()
-                .any(|source| source.refusal.as_ref() == Some(refusal));
-            if !said {
-                writeln!(f, "  {because}")?;
+    fn verdict(&self, f: &mut fmt::Formatter<'_>, master: &Master) -> fmt::Result {
+        match &master.coverage {
+            Coverage::Covered if master.enabled && self.is_function_alone(master) => {
+                writeln!(
+                    f,
+                    "  so: covered; it can be given to a guest, with the rest of its group, once all its SMMUs have drivers"
+                )
             }
-            writeln!(
+            Coverage::Covered if master.enabled => {
+                writeln!(
+                    f,
+                    "  so: covered; it can be given to a guest once all its SMMUs have drivers"
+                )
+            }
+            Coverage::Covered => writeln!(
                 f,
-                "  so: refused ({}): {}; {}",
-                because.defect.kind(),
-                because.isolation(),
-                because.defect.remedy()
-            )
+                "  so: covered; but its node is disabled, so its streams stay blocked"
+            ),
+            Coverage::Uncovered => writeln!(
+                f,
+                "  so: uncovered; nothing translates or stops its DMA, and only `dma = \"trusted\"` gives it to a guest"
+            ),
+            Coverage::Refused(refusal) => {
+                let because = &refusal.because;
+                // What a source above said is not said again in full.
+                let said = master
+                    .sources
+                    .iter()
+                    .any(|source| source.refusal.as_ref() == Some(refusal));
+                if !said {
+                    writeln!(f, "  {because}")?;
+                }
+                writeln!(
+                    f,
+                    "  so: refused ({}): {}; {}",
+                    because.defect.kind(),
+                    because.isolation(),
+                    because.defect.remedy()
+                )
+            }
         }
     }
 }
