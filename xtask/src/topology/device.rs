@@ -1,8 +1,11 @@
 //! Finds the device that a person means.
 
-use anyhow::{Result, bail, ensure};
-use devicetree::{Node, NodeId, ReadError, Tree};
+use anyhow::{Context, Result, bail, ensure};
+use devicetree::{Node, NodeId, Tree};
 use topology::{Bus, Graph, Identity, PciFunction};
+
+use super::Known;
+use super::address::{address, function};
 
 /// A device that was asked for.
 #[derive(Debug)]
@@ -10,7 +13,12 @@ pub(crate) enum Wanted {
     /// A node.
     Node(NodeId),
     /// A PCI function. No configuration space was read: it is taken to be there, without aliases and peers.
-    Function(PciFunction),
+    Function {
+        /// The function.
+        function: PciFunction,
+        /// The address that was typed, if that had no segment.
+        without_segment: Option<String>,
+    },
 }
 
 impl Wanted {
@@ -18,42 +26,76 @@ impl Wanted {
     pub(crate) fn function(&self) -> Option<PciFunction> {
         match self {
             Wanted::Node(_) => None,
-            Wanted::Function(function) => Some(function.clone()),
+            Wanted::Function { function, .. } => Some(function.clone()),
         }
     }
 
     /// The chain of reasons.
-    pub(crate) fn why(&self, graph: &Graph, tree: &Tree) -> String {
+    pub(crate) fn why(&self, graph: &Graph, tree: &Tree, known: &Known) -> String {
         let view = match self {
             Wanted::Node(node) => graph.master_for_node(*node),
-            Wanted::Function(f) => graph.master_for_function(f.segment, f.bus, f.device, f.function),
+            Wanted::Function { function: f, .. } => {
+                graph.master_for_function(f.segment, f.bus, f.device, f.function)
+            }
         };
-        match (view.index, self) {
-            (Some(index), _) => graph.why(tree, index).to_string(),
+        let chain = view.index.map(|index| graph.why(tree, index).without_functions());
+        match (chain, self) {
+            (
+                Some(chain),
+                Wanted::Function {
+                    function,
+                    without_segment: Some(typed),
+                },
+            ) => {
+                format!(
+                    "{typed} is taken as one of segment {:04x}\n{chain}",
+                    function.segment
+                )
+            }
+            (Some(chain), _) => chain.to_string(),
             (None, Wanted::Node(node)) => {
                 let bus = graph.buses().iter().find(|bus| bus.node == *node);
                 let is_smmu = graph.smmus().iter().any(|smmu| smmu.node == *node);
                 match bus {
                     _ if is_smmu => format!("{}: an SMMU, which no guest is ever given\n", tree.node(*node)),
-                    Some(bus) => whole_bus(bus),
+                    Some(bus) => whole_bus(graph, tree, known, bus),
                     None => unnamed(graph, tree.node(*node)),
                 }
             }
-            (None, Wanted::Function(_)) => String::new(),
+            (None, Wanted::Function { .. }) => String::new(),
         }
     }
 }
 
 /// What is to be said of a bus as a whole.
-fn whole_bus(bus: &Bus) -> String {
+fn whole_bus(graph: &Graph, tree: &Tree, known: &Known, bus: &Bus) -> String {
     let path = &bus.path;
-    if bus.is_pci {
-        format!("{path}: a PCI host bridge, no device: ask for a function behind it, as 0000:01:00.0\n")
+    let mut text = if bus.is_pci {
+        let ask = "a PCI host bridge, no device";
+        let node = tree.node(bus.node);
+        match (node.disabled_by(), known.segment(bus.node)) {
+            (Some(by), _) => format!("{path}: {ask}; disabled by the status of {}\n", by.path()),
+            (None, Some(Err(error))) => format!("{path}: {ask}, and its segment cannot be told: {error}\n"),
+            (None, Some(Ok(segment))) => {
+                let bus = node
+                    .pci_bus_range()
+                    .map_or(1, |(first, last)| last.min(first.saturating_add(1)));
+                format!("{path}: {ask}: ask for a function behind it, as {segment:04x}:{bus:02x}:00.0\n")
+            }
+            (None, None) => format!("{path}: {ask}\n"),
+        }
     } else {
         format!(
             "{path}: a bus whose devices only its own driver can tell apart: none of them can be given to a guest\n"
         )
+    };
+    if let Some(refusal) = graph.refusal_of_bus(bus) {
+        text += &format!("  {refusal}\n");
     }
+    for (part, _) in graph.refused_requesters(bus) {
+        text += &format!("  {part}\n");
+    }
+    text
 }
 
 /// What is to be said of a node that no binding names. Those below it that are named may be what is meant.
@@ -81,13 +123,23 @@ fn unnamed(graph: &Graph, node: Node<'_>) -> String {
 }
 
 /// The device of that name: a PCI address, a path, an alias, a label, or a node name that only one node has.
-pub(crate) fn find(tree: &Tree, name: &str) -> Result<Wanted> {
+///
+/// `labels` is the tree with its labels, if it has none itself.
+pub(crate) fn find(tree: &Tree, labels: Option<&Tree>, name: &str) -> Result<Wanted> {
     ensure!(
         !name.is_empty() && name != "/",
         "--why wants the name of a device"
     );
     if let Some(address) = address(name) {
-        return function(tree, name, address);
+        let without_segment = (name.matches(':').count() == 1).then(|| name.to_string());
+        let function = function(tree, address).with_context(|| match &without_segment {
+            Some(typed) => format!("{typed} is taken as one of segment 0000"),
+            None => name.to_string(),
+        })?;
+        return Ok(Wanted::Function {
+            function,
+            without_segment,
+        });
     }
     let looks_like_one =
         name.contains(':') && name.contains('.') && !name.contains('/') && tree.find(name).is_none();
@@ -95,7 +147,10 @@ pub(crate) fn find(tree: &Tree, name: &str) -> Result<Wanted> {
         !looks_like_one,
         "{name} is no PCI address: segment, bus, device (at most 1f) and function (at most 7), as 0000:01:00.0"
     );
-    if let Some(node) = tree.find(name).or_else(|| labelled(tree, name)) {
+    if let Some(node) = tree
+        .find(name)
+        .or_else(|| labelled(tree, labels.unwrap_or(tree), name))
+    {
         return Ok(Wanted::Node(node.id()));
     }
     let named: Vec<Node<'_>> = tree
@@ -104,10 +159,15 @@ pub(crate) fn find(tree: &Tree, name: &str) -> Result<Wanted> {
         .collect();
     match named.as_slice() {
         [node] => Ok(Wanted::Node(node.id())),
-        [] => bail!(
-            "the tree has no node or alias {name}, and no such label (a blob has labels only if it was compiled with `dtc -@`); \
-             without --why its devices are listed"
-        ),
+        [] => {
+            let note = match labels.unwrap_or(tree).find("/__symbols__") {
+                Some(_) => "",
+                None => " (a blob has labels only if it was compiled with `dtc -@`, and this one was not)",
+            };
+            bail!(
+                "the tree has no node or alias {name}, and no such label{note}; without --why its devices are listed"
+            )
+        }
         several => {
             let paths: Vec<String> = several.iter().take(8).map(Node::path).collect();
             bail!(
@@ -119,70 +179,9 @@ pub(crate) fn find(tree: &Tree, name: &str) -> Result<Wanted> {
     }
 }
 
-/// The node with a label, in trees that were compiled with their labels (`dtc -@`).
-fn labelled<'t>(tree: &'t Tree, name: &str) -> Option<Node<'t>> {
-    let symbols = tree.find("/__symbols__")?;
+/// The node with a label, if `labels` was compiled with them (`dtc -@`).
+fn labelled<'t>(tree: &'t Tree, labels: &Tree, name: &str) -> Option<Node<'t>> {
+    let symbols = labels.find("/__symbols__")?;
     let path = symbols.property(name.strip_prefix('&').unwrap_or(name))?;
     tree.find(path.text().ok()?)
-}
-
-/// Segment, bus, device and function number of `0000:01:00.0`, or of `01:00.0`.
-fn address(text: &str) -> Option<[u16; 4]> {
-    let (rest, function) = text.split_once('.')?;
-    let parts: Vec<&str> = rest.split(':').collect();
-    let hex = |text: &str, most: u16| {
-        u16::from_str_radix(text, 16)
-            .ok()
-            .filter(|number| *number <= most)
-    };
-    let (segment, bus, device) = match parts.as_slice() {
-        [segment, bus, device] => (hex(segment, u16::MAX)?, bus, device),
-        [bus, device] => (0, bus, device),
-        _ => return None,
-    };
-    Some([segment, hex(bus, 0xff)?, hex(device, 0x1f)?, hex(function, 7)?])
-}
-
-fn function(tree: &Tree, name: &str, [segment, bus, device, function]: [u16; 4]) -> Result<Wanted> {
-    let hosts = tree.pci_segments();
-    ensure!(
-        !hosts.is_empty(),
-        "{name}: the tree has no enabled PCI host bridge"
-    );
-    let here = |(_, found): &&(_, Result<u16, _>)| *found == Ok(segment);
-    let Some((host, _)) = hosts.iter().find(here) else {
-        let text = |(host, found): &(_, Result<u16, ReadError>)| match found {
-            Ok(segment) => format!("{} has {segment:04x}", tree.path(*host)),
-            Err(error) => error.to_string(),
-        };
-        let all: Vec<String> = hosts.iter().map(text).collect();
-        bail!(
-            "{name}: no host bridge has segment {segment:04x}; {}",
-            all.join("; ")
-        );
-    };
-    Ok(Wanted::Function(PciFunction {
-        host_bridge: *host,
-        segment,
-        bus: u8::try_from(bus)?,
-        device: u8::try_from(device)?,
-        function: u8::try_from(function)?,
-        requester_ids: Vec::new(),
-        peers_at: None,
-    }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_told_from_names() {
-        assert_eq!(address("0000:01:1f.7"), Some([0, 1, 0x1f, 7]));
-        assert_eq!(address("a:02:00.0"), Some([0xa, 2, 0, 0]));
-        assert_eq!(address("02:00.1"), Some([0, 2, 0, 1]));
-        for name in ["02:20.0", "02:00.8", "100:00.0x", "usb@1000", "/soc/usb", "1.2"] {
-            assert_eq!(address(name), None, "{name}");
-        }
-    }
 }

@@ -6,6 +6,8 @@ use anyhow::Result;
 use serde::Serialize;
 use topology::{Binding, Coverage, Graph, Line, MsiRoute, RegionKind, SmmuInterrupt, Stream};
 
+use super::Known;
+
 /// It rises when a field goes, changes its name or means something else.
 const VERSION: u32 = 1;
 
@@ -104,6 +106,7 @@ struct Region<'g> {
 struct Bus<'g> {
     path: &'g str,
     pci: bool,
+    segment: Option<u16>,
     enabled: bool,
     requester_id_mask: Option<u32>,
     windows: Vec<Window<'g>>,
@@ -148,8 +151,8 @@ struct Diagnostic<'g> {
 }
 
 /// The graph as one JSON document.
-pub(crate) fn write(graph: &Graph) -> Result<String> {
-    let names = Names(graph);
+pub(crate) fn write(graph: &Graph, known: &Known) -> Result<String> {
+    let names = Names(graph, known);
     let document = Document {
         version: VERSION,
         smmus: names.smmus(),
@@ -207,7 +210,7 @@ fn interrupt(found: &SmmuInterrupt) -> Interrupt {
 }
 
 /// Writes paths where the graph has positions.
-struct Names<'g>(&'g Graph);
+struct Names<'g>(&'g Graph, &'g Known);
 
 impl<'g> Names<'g> {
     fn smmu(&self, index: topology::SmmuIndex) -> &'g str {
@@ -314,6 +317,7 @@ impl<'g> Names<'g> {
         Bus {
             path: &bus.path,
             pci: bus.is_pci,
+            segment: self.1.segment(bus.node).and_then(|found| found.clone().ok()),
             enabled: bus.enabled,
             requester_id_mask: map.map(|map| map.mask),
             windows: windows
@@ -330,10 +334,7 @@ impl<'g> Names<'g> {
                 })
                 .collect(),
             legacy_smmus: bus.legacy.iter().map(|smmu| self.smmu(*smmu)).collect(),
-            refused: bus
-                .streams
-                .as_ref()
-                .and_then(|map| map.as_ref().err().map(ToString::to_string)),
+            refused: self.0.refusal_of_bus(bus).map(|refusal| refusal.to_string()),
         }
     }
 

@@ -1,5 +1,6 @@
 //! `cargo xtask topology`: the stream graph of any board, read from its device tree, without booting anything.
 
+mod address;
 mod device;
 mod json;
 mod source;
@@ -7,17 +8,41 @@ mod svg;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
-use topology::Graph;
+use devicetree::{NodeId, ReadError, Tree};
+use topology::{Graph, Severity};
 
 use crate::flags;
 use crate::project::step;
 
 pub(crate) use source::{DTC, parse};
-use source::{Source, read_tree};
+use source::{Source, labels_of, read_tree};
+
+/// What is known beside the graph.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// The segments of the enabled PCI host bridges.
+    segments: Vec<(NodeId, Result<u16, ReadError>)>,
+    /// How many stream match registers each SMMU has that has any.
+    match_registers: Option<usize>,
+}
+
+impl Known {
+    /// The segment of a host bridge, unless it is disabled.
+    fn segment(&self, host: NodeId) -> Option<&Result<u16, ReadError>> {
+        let found = self.segments.iter().find(|(node, _)| *node == host);
+        found.map(|(_, segment)| segment)
+    }
+}
 
 impl flags::Topology {
     pub(crate) fn run(self) -> Result<()> {
+        if let Some(text) = self.contradiction() {
+            eprintln!("error: {text}; `cargo xtask topology --help` lists what there is");
+            std::process::exit(2);
+        }
         let Source { tree, errors } = read_tree(&self.file)?;
         if let Some(errors) = &errors {
             eprintln!(
@@ -28,27 +53,32 @@ impl flags::Topology {
         let wanted = self
             .why
             .as_deref()
-            .map(|name| device::find(&tree, name))
+            .map(|name| self.wanted(&tree, name))
             .transpose()?;
         let functions: Vec<_> = wanted.iter().filter_map(|wanted| wanted.function()).collect();
         let graph = Graph::build(&tree, &functions);
-        let mut problems = self.problems(&graph);
-        if self.check && errors.is_some() {
-            problems.push(format!("{}: dtc reported errors", self.file.display()));
-        }
+        let known = Known {
+            segments: tree.pci_segments(),
+            match_registers: self.match_registers,
+        };
         if let Some(file) = &self.svg {
             let title = self.file.file_name().unwrap_or_default().to_string_lossy();
-            std::fs::write(file, svg::draw(&graph, &title))
+            std::fs::write(file, svg::draw(&graph, &title, &known))
                 .with_context(|| format!("cannot write {}", file.display()))?;
             step("topology", format!("drawn into {}", file.display()));
         }
         if let Some(wanted) = wanted {
-            print!("{}", wanted.why(&graph, &tree));
+            print!("{}", wanted.why(&graph, &tree, &known));
         } else if self.json {
-            println!("{}", json::write(&graph)?);
+            println!("{}", json::write(&graph, &known)?);
         } else if self.svg.is_none() {
-            print!("{}", graph.report());
+            let report = graph.report().with_segments(&known.segments);
+            print!("{}", report.with_match_registers(self.match_registers));
         }
+        for said in self.unsaid(&graph) {
+            eprintln!("{said}");
+        }
+        let problems = self.problems(&graph, errors.is_some());
         for problem in &problems {
             eprintln!("error: {problem}");
         }
@@ -59,8 +89,41 @@ impl flags::Topology {
         Ok(())
     }
 
+    /// What is wrong with the command line, whatever is in the files.
+    fn contradiction(&self) -> Option<String> {
+        if self.json && self.why.is_some() {
+            return Some(
+                "--json prints the whole graph and --why text about one device: choose one".to_string(),
+            );
+        }
+        let output = self.svg.as_deref().filter(|output| is_same(output, &self.file))?;
+        Some(format!(
+            "--svg {} would overwrite the device tree",
+            output.display()
+        ))
+    }
+
+    /// The device that is meant; of a source the labels count as well.
+    fn wanted(&self, tree: &Tree, name: &str) -> Result<device::Wanted> {
+        let labels = labels_of(&self.file)?;
+        device::find(tree, labels.as_ref(), name)
+    }
+
+    /// The errors that a check fails for, if nothing that is printed has them.
+    fn unsaid(&self, graph: &Graph) -> Vec<String> {
+        let is_said = self.why.is_none() && (self.json || self.svg.is_none());
+        if !self.check || is_said {
+            return Vec::new();
+        }
+        let errors = graph.diagnostics().iter();
+        errors
+            .filter(|found| found.severity() == Severity::Error)
+            .map(ToString::to_string)
+            .collect()
+    }
+
     /// What makes the check fail.
-    fn problems(&self, graph: &Graph) -> Vec<String> {
+    fn problems(&self, graph: &Graph, dtc_reported_errors: bool) -> Vec<String> {
         let mut problems = Vec::new();
         if let Some(registers) = self.match_registers {
             for (smmu, demand) in graph.smmus().iter().zip(graph.demands()) {
@@ -74,8 +137,20 @@ impl flags::Topology {
         }
         let [(_, errors), ..] = graph.severities();
         if self.check && errors > 0 {
-            problems.push(format!("{}: {errors} errors", self.file.display()));
+            let word = if errors == 1 { "error" } else { "errors" };
+            problems.push(format!("{}: {errors} {word}", self.file.display()));
+        }
+        if self.check && dtc_reported_errors {
+            problems.push(format!("{}: dtc reported errors", self.file.display()));
         }
         problems
+    }
+}
+
+/// Whether two paths lead to the same file that is there.
+fn is_same(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
     }
 }

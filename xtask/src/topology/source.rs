@@ -39,6 +39,26 @@ pub(crate) fn read_tree(file: &Path) -> Result<Source> {
     Ok(Source { tree, errors })
 }
 
+/// A tree with the labels in a source, in `/__symbols__`; nothing for a blob, which has them itself or not at all.
+///
+/// The tree that is read has none of its own accord: `dtc` gives every node with a label a phandle then, and a phandle that
+/// leads nowhere in the vendor's blob would lead somewhere.
+pub(crate) fn labels_of(file: &Path) -> Result<Option<Tree>> {
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    if is_blob(&bytes) {
+        return Ok(None);
+    }
+    let output = run_dtc(&DTC.ready()?, &["-@", "-q", "-f"], file)?;
+    // What is wrong with the source was said when the tree was read.
+    Ok(parse(&output.stdout).ok())
+}
+
+fn run_dtc(dtc: &Path, options: &[&str], file: &Path) -> Result<Output> {
+    let mut command = Command::new(dtc);
+    command.args(["-I", "dts", "-O", "dtb"]).args(options).arg(file);
+    command.output().context("cannot start dtc")
+}
+
 fn is_blob(bytes: &[u8]) -> bool {
     bytes.starts_with(&[0xd0, 0x0d, 0xfe, 0xed])
 }
@@ -59,25 +79,20 @@ fn compile(file: &Path, text: &[u8]) -> Result<(Vec<u8>, Option<String>)> {
     if lines().any(|line| line.trim_ascii_start().starts_with(b"#include")) {
         bail!(
             "{} has #include lines of the C preprocessor: compile it in its own build first, or run\n  \
-             cpp -nostdinc -undef -x assembler-with-cpp -I INCLUDES {} | dtc -o board.dtb -\n\
+             cpp -nostdinc -undef -x assembler-with-cpp -I INCLUDES {} | dtc -@ -o board.dtb -\n\
              and give board.dtb here",
             file.display(),
             file.display()
         );
     }
     let dtc = DTC.ready()?;
-    let run = |options: &[&str]| {
-        let mut command = Command::new(&dtc);
-        command.args(["-I", "dts", "-O", "dtb"]).args(options).arg(file);
-        command.output().context("cannot start dtc")
-    };
     // Its warnings are about style, or about what the graph says better.
-    let first = run(&["-q"])?;
+    let first = run_dtc(&dtc, &["-q"], file)?;
     if first.status.success() {
         return Ok((first.stdout, None));
     }
     // A tree with errors is what this program is asked about: dtc makes a blob of it if it is told to.
-    let forced = run(&["-f"])?;
+    let forced = run_dtc(&dtc, &["-f"], file)?;
     read_anyway(&first, forced).with_context(|| {
         format!(
             "{} does not begin as a device tree blob does (d0 0d fe ed), so it was read as a source, \
@@ -153,5 +168,19 @@ mod tests {
         assert!(source.tree.find("/twin").is_some());
         assert_eq!(read("iommus-empty.dts").errors, None);
         assert!(read_tree(&folder.join("../README.md")).is_err());
+    }
+
+    #[test]
+    fn the_labels_of_a_source_lead_to_its_nodes() {
+        if DTC.find().is_none() {
+            return;
+        }
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/dts/topology");
+        let file = folder.join("iommu-map-windows.dts");
+        let labels = labels_of(&file).unwrap().unwrap();
+        let path = labels.find("/__symbols__").unwrap().text("smmu").unwrap();
+        assert_eq!(path, Some("/smmu@0"));
+        // What is read has none: a label is no reason for a phandle.
+        assert!(read_tree(&file).unwrap().tree.find("/__symbols__").is_none());
     }
 }

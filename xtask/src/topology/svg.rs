@@ -4,8 +4,10 @@ mod sheet;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use topology::{Coverage, Graph, Master, MsiIndex, Severity, Smmu, SmmuIndex, Stream};
+use devicetree::NodeId;
+use topology::{Bus, Coverage, Graph, Master, MsiIndex, Refusal, Severity, Smmu, SmmuIndex, Stream};
 
+use super::Known;
 use sheet::{Sheet, shortened, wrapped};
 
 const ROW: usize = 18;
@@ -20,8 +22,8 @@ const STREAM_X: usize = 560;
 const MESSAGE_X: usize = 940;
 const SMMU_X: usize = 1040;
 const WIDTH: usize = 1440;
-/// How many streams stand in one line of a row.
-const STREAMS_PER_LINE: usize = 5;
+/// How many characters of streams fit their column; more of them stand in further lines.
+const STREAM_CHARACTERS: usize = 50;
 /// How many characters of a path fit its column.
 const DEVICE_CHARACTERS: usize = 66;
 
@@ -34,9 +36,11 @@ const INK: &str = "#1f2933";
 const HUES: [&str; 6] = ["#1565c0", "#6a1b9a", "#00838f", "#ad1457", "#4e342e", "#37474f"];
 
 /// Draws the graph.
-pub(crate) fn draw(graph: &Graph, title: &str) -> String {
+pub(crate) fn draw(graph: &Graph, title: &str, known: &Known) -> String {
     let mut picture = Picture {
         graph,
+        known,
+        unwalked: graph.unwalked_hosts(),
         sheet: Sheet::new(WIDTH),
         groups: group_numbers(graph),
     };
@@ -45,6 +49,7 @@ pub(crate) fn draw(graph: &Graph, title: &str) -> String {
         picture.smmu(SmmuIndex(index), smmu);
     }
     picture.without_streams();
+    picture.refused_requesters();
     picture.controllers();
     picture.diagnostics();
     picture.sheet.finish()
@@ -66,12 +71,24 @@ fn hue(number: usize) -> &'static str {
 /// The colour of a master, and a word for it.
 fn colour(master: &Master) -> (&'static str, &'static str) {
     match &master.coverage {
-        Coverage::Refused(refusal) if refusal.because.severity() == Severity::Error => (RED, "refused"),
-        Coverage::Refused(_) => (AMBER, "refused"),
+        Coverage::Refused(refusal) => colour_of(refusal),
         Coverage::Uncovered => (AMBER, "uncovered"),
         Coverage::Covered if !master.enabled => (GREY, "covered, disabled"),
         Coverage::Covered => (GREEN, "covered"),
     }
+}
+
+/// The colour of what is refused, and a word for it.
+fn colour_of(refusal: &Refusal) -> (&'static str, &'static str) {
+    let colour = match refusal.because.severity() {
+        Severity::Error => RED,
+        _ => AMBER,
+    };
+    let word = match refusal.blocked {
+        true => "refused",
+        false => "REFUSED, not blocked",
+    };
+    (colour, word)
 }
 
 /// One row of an SMMU's section.
@@ -82,12 +99,16 @@ struct Row {
     /// The whole of what the row may have to shorten.
     hint: String,
     group: Option<usize>,
-    streams: Vec<String>,
+    /// Its streams, as lines that fit their column.
+    lines: Vec<String>,
     controllers: BTreeSet<MsiIndex>,
 }
 
 struct Picture<'g> {
     graph: &'g Graph,
+    known: &'g Known,
+    /// The host bridges of whose functions none is known.
+    unwalked: BTreeSet<NodeId>,
     sheet: Sheet,
     groups: BTreeMap<usize, usize>,
 }
@@ -119,8 +140,7 @@ impl Picture<'_> {
     fn smmu(&mut self, index: SmmuIndex, smmu: &Smmu) {
         let rows = self.rows(index);
         let facts = self.facts(index, smmu);
-        let lines = |row: &Row| row.streams.len().div_ceil(STREAMS_PER_LINE).max(1);
-        let rows_height = rows.iter().map(|row| lines(row) * ROW).sum::<usize>();
+        let rows_height = rows.iter().map(|row| row.lines.len() * ROW).sum::<usize>();
         // As high as its rows and as its text, and no higher: many SMMUs have no rows.
         let text_height = FIRST_FACT + facts.len().saturating_sub(1) * FACT;
         let height = (rows_height + 2).max(text_height) + BELOW;
@@ -149,7 +169,7 @@ impl Picture<'_> {
         }
         for row in rows {
             self.row(y, &row);
-            y += lines(&row) * ROW;
+            y += row.lines.len() * ROW;
         }
         self.sheet.down(height);
     }
@@ -168,20 +188,16 @@ impl Picture<'_> {
             &device,
             &format!("{}: {}", row.hint, row.word),
         );
-        for (line, streams) in row.streams.chunks(STREAMS_PER_LINE).enumerate() {
-            let text = streams.join("  ");
-            sheet.at(y + line * ROW).text(STREAM_X, 12, "normal", INK, &text);
+        for (line, text) in row.lines.iter().enumerate() {
+            sheet.at(y + line * ROW).text(STREAM_X, 12, "normal", INK, text);
         }
-        let last = row
-            .streams
-            .chunks(STREAMS_PER_LINE)
-            .next()
-            .map_or(0, |streams| streams.join("  ").len());
-        let x = STREAM_X + 7 * last + 8;
+        // A letter is a bit wider than seven units. What is too long for its column gets a shorter line, not one through it.
+        let longest = row.lines.iter().map(|line| line.chars().count()).max();
+        let x = STREAM_X + longest.unwrap_or(0) * 29 / 4 + 8;
         sheet.at(y - 4).line(
             x.min(MESSAGE_X - 6),
             MESSAGE_X - 6,
-            (MESSAGE_X + 50, SMMU_X),
+            (x.clamp(MESSAGE_X + 50, SMMU_X), SMMU_X),
             row.colour,
         );
         let mut x = MESSAGE_X + 4;
@@ -217,13 +233,19 @@ impl Picture<'_> {
             .into_iter()
             .map(|(position, master)| self.master_row(index, position, master))
             .collect();
-        rows.extend(self.graph.buses().iter().flat_map(|bus| bus_rows(index, bus)));
+        rows.extend(
+            self.graph
+                .buses()
+                .iter()
+                .flat_map(|bus| self.bus_rows(index, bus)),
+        );
         rows
     }
 
     fn master_row(&self, index: SmmuIndex, position: usize, master: &Master) -> Row {
         let (colour, word) = colour(master);
         let streams = master.streams.iter().filter(|stream| stream.smmu == index);
+        let streams: Vec<String> = streams.map(number).collect();
         let mut hint = master.identity.to_string();
         if let Coverage::Refused(refusal) = &master.coverage {
             hint = refusal.to_string();
@@ -234,9 +256,54 @@ impl Picture<'_> {
             colour,
             hint,
             group: self.groups.get(&position).copied(),
-            streams: streams.map(number).collect(),
+            lines: wrapped(&streams.join(" "), STREAM_CHARACTERS),
             controllers: master.messages.iter().map(|route| route.controller).collect(),
         }
+    }
+
+    /// The rows of a bus at an SMMU: one for each binding that describes it.
+    fn bus_rows(&self, index: SmmuIndex, bus: &Bus) -> Vec<Row> {
+        let mut ways = Vec::new();
+        if bus.legacy.contains(&index) {
+            ways.push("requester ID = stream ID".to_string());
+        }
+        let windows = bus.streams.iter().flatten().flat_map(|map| &map.windows);
+        let mapped = windows.filter_map(|window| {
+            let target = window.target.as_ref().ok();
+            let target = target.filter(|target| target.smmu == index)?;
+            let first = number(&Stream::new(index, window.output, target.mask));
+            Some(match window.last - window.first {
+                0 => format!("{:#x}→{first}", window.first),
+                _ => format!("{:#x}–{:#x}→{first}…", window.first, window.last),
+            })
+        });
+        let mapped: Vec<String> = mapped.collect();
+        if !mapped.is_empty() {
+            ways.push(mapped.join(" "));
+        }
+        let refusal = self.graph.refusal_of_bus(bus);
+        let (colour, word) = match (&refusal, bus.enabled, bus.is_pci) {
+            (Some(refusal), ..) => colour_of(refusal),
+            (None, _, false) => (AMBER, "nobody can say which device has which ID"),
+            (None, false, true) => (GREY, "PCI functions, by requester ID; disabled"),
+            (None, true, true) => (GREEN, "PCI functions, by requester ID"),
+        };
+        let row = |streams: String| {
+            let text = match refusal {
+                Some(_) => format!("{word}: {streams}"),
+                None => streams,
+            };
+            Row {
+                device: self.name_of(bus),
+                word,
+                colour,
+                hint: refusal.as_ref().map_or(bus.path.clone(), Refusal::to_string),
+                group: None,
+                lines: wrapped(&text, STREAM_CHARACTERS),
+                controllers: bus.msi_controllers().collect(),
+            }
+        };
+        ways.into_iter().map(row).collect()
     }
 
     fn facts(&self, index: SmmuIndex, smmu: &Smmu) -> Vec<String> {
@@ -264,10 +331,18 @@ impl Picture<'_> {
         if let (Some(limit), Some(demand)) = (smmu.kind.match_registers, self.graph.demands().get(index.0))
             && demand.all > 0
         {
+            let of = match self.known.match_registers {
+                Some(registers) => format!("of {registers}"),
+                None => format!("of {limit} at most"),
+            };
             facts.push(format!(
-                "matches: {} enabled, {} all, of {limit} at most",
+                "matches: {} enabled, {} all, {of}",
                 demand.enabled, demand.all
             ));
+        }
+        let mut hosts = self.graph.buses().iter();
+        if hosts.any(|bus| self.unwalked.contains(&bus.node) && bus.smmus().any(|named| named == index)) {
+            facts.push("without PCI functions, which no tree has".to_string());
         }
         if let Some(highest) = smmu.max_stream {
             facts.push(format!("highest stream ID {highest:#x}"));
@@ -275,30 +350,61 @@ impl Picture<'_> {
         facts
     }
 
-    /// Masters that no SMMU of the picture has a row for.
+    /// Masters, and host bridges, that no SMMU of the picture has a row for.
     fn without_streams(&mut self) {
-        let lost: Vec<&Master> = self
-            .graph
-            .masters()
-            .iter()
-            .filter(|master| master.streams.is_empty())
-            .collect();
-        if lost.is_empty() {
-            return;
-        }
-        self.heading("Behind no SMMU that can be used");
-        for master in lost {
+        let masters = self.graph.masters().iter();
+        let masters = masters.filter(|master| master.streams.is_empty()).map(|master| {
             let (colour, word) = colour(master);
-            self.sheet.down(ROW);
-            self.sheet.at(0).dot_above(DEVICE_X - 10, colour);
-            let device = shortened(&master.identity.to_string(), DEVICE_CHARACTERS);
-            self.sheet.text(DEVICE_X, 12, "normal", colour, &device);
             let reason = match &master.coverage {
                 Coverage::Refused(refusal) => refusal.because.defect.to_string(),
                 _ => word.to_string(),
             };
+            (master.identity.to_string(), colour, reason)
+        });
+        let buses = self.graph.buses().iter();
+        let buses = buses.filter(|bus| {
+            bus.streams.is_none() && bus.legacy.is_empty() && self.unwalked.contains(&bus.node)
+        });
+        let buses = buses.map(|bus| (self.name_of(bus), AMBER, "PCI functions: uncovered".to_string()));
+        self.section("Behind no SMMU that can be used", masters.chain(buses).collect());
+    }
+
+    /// What the `iommu-map`s of buses refuse.
+    fn refused_requesters(&mut self) {
+        let mut rows = Vec::new();
+        for bus in self.graph.buses() {
+            for (part, refusal) in self.graph.refused_requesters(bus) {
+                let (colour, reason) = match refusal {
+                    Some(refusal) => (colour_of(refusal).0, format!(": {}", refusal.because.defect)),
+                    None => (AMBER, String::new()),
+                };
+                rows.push((self.name_of(bus), colour, format!("{part}{reason}")));
+            }
+        }
+        self.section("Requester IDs that are refused", rows);
+    }
+
+    /// Rows of a device, a colour and a text, if there are any.
+    fn section(&mut self, heading: &str, rows: Vec<(String, &str, String)>) {
+        if !rows.is_empty() {
+            self.heading(heading);
+        }
+        for (device, colour, text) in rows {
+            self.sheet.down(ROW);
+            self.sheet.dot_above(DEVICE_X - 10, colour);
+            let device = shortened(&device, DEVICE_CHARACTERS);
+            self.sheet.text(DEVICE_X, 12, "normal", colour, &device);
             self.sheet
-                .text(STREAM_X, 12, "normal", colour, &shortened(&reason, 110));
+                .text(STREAM_X, 12, "normal", colour, &shortened(&text, 110));
+        }
+    }
+
+    /// A bus, with what is on it.
+    fn name_of(&self, bus: &Bus) -> String {
+        match self.known.segment(bus.node) {
+            _ if !bus.is_pci => format!("{} (bus)", bus.path),
+            Some(Ok(segment)) => format!("{} (PCI segment {segment:04x})", bus.path),
+            _ => format!("{} (PCI)", bus.path),
         }
     }
 
@@ -346,52 +452,6 @@ fn masters_of(groups: &BTreeMap<usize, usize>, number: usize) -> impl Iterator<I
         .iter()
         .filter(move |(_, group)| **group == number)
         .map(|(master, _)| *master)
-}
-
-/// The rows of a bus at an SMMU: one for each binding that describes it.
-fn bus_rows(index: SmmuIndex, bus: &topology::Bus) -> Vec<Row> {
-    let what = if bus.is_pci { "PCI" } else { "bus" };
-    let colour = match (bus.enabled, bus.is_pci) {
-        (false, _) => GREY,
-        (true, true) => GREEN,
-        (true, false) => AMBER,
-    };
-    let row = |streams: Vec<String>| Row {
-        device: format!("{} ({what})", bus.path),
-        word: if bus.is_pci {
-            "PCI functions, by requester ID"
-        } else {
-            "nobody can say which device has which ID"
-        },
-        colour,
-        hint: bus.path.clone(),
-        group: None,
-        streams,
-        controllers: bus.msi_controllers().collect(),
-    };
-    let windows = bus.streams.iter().flatten().flat_map(|map| &map.windows);
-    let mapped: Vec<String> = windows
-        .filter_map(|window| {
-            let target = window
-                .target
-                .as_ref()
-                .ok()
-                .filter(|target| target.smmu == index)?;
-            let first = number(&Stream::new(index, window.output, target.mask));
-            Some(match window.last - window.first {
-                0 => format!("{:#x}→{first}", window.first),
-                _ => format!("{:#x}–{:#x}→{first}…", window.first, window.last),
-            })
-        })
-        .collect();
-    let legacy = bus
-        .legacy
-        .contains(&index)
-        .then(|| row(vec!["requester ID = stream ID".to_string()]));
-    legacy
-        .into_iter()
-        .chain((!mapped.is_empty()).then(|| row(mapped)))
-        .collect()
 }
 
 fn number(stream: &Stream) -> String {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use topology::{Graph, PciFunction};
 
 use super::device::find;
-use super::{json, parse, svg};
+use super::{Known, json, parse, svg};
 use crate::flags;
 
 fn text(name: &str) -> String {
@@ -22,6 +22,13 @@ fn text(name: &str) -> String {
 
 fn tree(name: &str) -> devicetree::Tree {
     parse(&source::compile(&text(name)).unwrap()).unwrap()
+}
+
+fn known(tree: &devicetree::Tree) -> Known {
+    Known {
+        segments: tree.pci_segments(),
+        match_registers: None,
+    }
 }
 
 fn fixtures() -> Vec<String> {
@@ -45,8 +52,11 @@ fn every_form_holds_every_device_and_every_defect() {
     for name in fixtures() {
         let tree = tree(&name);
         let graph = Graph::build(&tree, &[]);
-        let (picture, table) = (svg::draw(&graph, &name), graph.report().to_string());
-        let document: Value = serde_json::from_str(&json::write(&graph).unwrap()).unwrap();
+        let (picture, table) = (
+            svg::draw(&graph, &name, &known(&tree)),
+            graph.report().to_string(),
+        );
+        let document: Value = serde_json::from_str(&json::write(&graph, &known(&tree)).unwrap()).unwrap();
         for master in graph.masters() {
             let device = master.identity.to_string();
             assert!(picture.contains(&device), "{name}: no {device} in the picture");
@@ -87,8 +97,9 @@ fn number(element: &str, attribute: &str) -> usize {
 #[test]
 fn boxes_hold_their_text_and_nothing_without_masters_is_higher() {
     for name in fixtures() {
-        let graph = Graph::build(&tree(&name), &[]);
-        let picture = svg::draw(&graph, &name);
+        let tree = tree(&name);
+        let graph = Graph::build(&tree, &[]);
+        let picture = svg::draw(&graph, &name, &known(&tree));
         // The first frame is the background.
         let boxes: Vec<&str> = picture.lines().filter(|line| line.contains("<rect x=")).collect();
         assert_eq!(boxes.len(), graph.smmus().len(), "{name}");
@@ -145,7 +156,7 @@ fn types(value: &Value, name: &str, found: &mut BTreeMap<String, BTreeSet<&'stat
 fn the_description_of_the_json_names_every_field_and_no_other() {
     let mut written = BTreeMap::new();
     let mut write = |tree: &devicetree::Tree, functions: &[PciFunction]| {
-        let document = json::write(&Graph::build(tree, functions)).unwrap();
+        let document = json::write(&Graph::build(tree, functions), &known(tree)).unwrap();
         types(&serde_json::from_str(&document).unwrap(), "", &mut written);
     };
     for name in fixtures() {
@@ -155,7 +166,7 @@ fn the_description_of_the_json_names_every_field_and_no_other() {
     let tree = tree("iommu-map-windows");
     let functions = ["0000:01:00.0", "0000:02:00.0"].map(|name| PciFunction {
         peers_at: Some(8),
-        ..find(&tree, name).unwrap().function().unwrap()
+        ..find(&tree, None, name).unwrap().function().unwrap()
     });
     write(&tree, &functions);
     // An SMMU whose messages go to a controller that tells no devices apart.
@@ -193,7 +204,7 @@ fn interrupts_have_the_names_of_the_bindings() {
              smmu@0 {{ reg = <0 0x20000>; {body} }}; }};"
         );
         let tree = parse(&source::compile(&text).unwrap()).unwrap();
-        let document = json::write(&Graph::build(&tree, &[])).unwrap();
+        let document = json::write(&Graph::build(&tree, &[]), &known(&tree)).unwrap();
         let document: Value = serde_json::from_str(&document).unwrap();
         let interrupts = document["smmus"][0]["interrupts"].as_array().unwrap();
         interrupts
@@ -240,7 +251,7 @@ fn a_check_fails_for_errors_only() {
             check,
             match_registers,
         };
-        command.problems(&Graph::build(&tree(name), &[]))
+        command.problems(&Graph::build(&tree(name), &[]), false)
     };
     assert_eq!(problems("iommus-dangling-phandle", true, None).len(), 1);
     assert_eq!(problems("iommus-dangling-phandle", false, None), [""; 0]);
@@ -255,9 +266,9 @@ fn a_check_fails_for_errors_only() {
 
 fn why(name: &str, device: &str) -> String {
     let tree = tree(name);
-    let wanted = find(&tree, device).unwrap();
+    let wanted = find(&tree, None, device).unwrap();
     let functions: Vec<_> = wanted.function().into_iter().collect();
-    wanted.why(&Graph::build(&tree, &functions), &tree)
+    wanted.why(&Graph::build(&tree, &functions), &tree, &known(&tree))
 }
 
 #[test]
@@ -292,9 +303,184 @@ fn a_device_that_is_not_there_is_an_error() {
         ("nothing", "no node or alias nothing"),
         ("0000:zz:00.0", "is no PCI address"),
         ("", "wants the name of a device"),
-        ("0005:00:00.0", "no host bridge has segment 0005; /pcie"),
+        (
+            "0005:00:00.0",
+            "0005:00:00.0: no enabled PCI host bridge has segment 0005: /pcie@10000000 has 0000",
+        ),
     ] {
-        let error = find(&tree, name).unwrap_err().to_string();
+        let error = format!("{:#}", find(&tree, None, name).unwrap_err());
         assert!(error.contains(part), "{error}");
     }
+}
+
+/// Host bridges: one of segment 5 with few buses, two that both say that they are 2, and a disabled one.
+const HOSTS: &str = "/ { #address-cells = <1>; #size-cells = <1>;
+    pcie@1 { device_type = \"pci\"; linux,pci-domain = <5>; bus-range = <0x10 0x1f>; };
+    pcie@2 { device_type = \"pci\"; linux,pci-domain = <2>; };
+    pcie@3 { device_type = \"pci\"; linux,pci-domain = <2>; };
+    pcie@4 { device_type = \"pci\"; linux,pci-domain = <1>; status = \"disabled\"; }; };";
+
+#[test]
+fn an_address_that_no_host_bridge_has_is_an_error_with_its_reason() {
+    let tree = parse(&source::compile(HOSTS).unwrap()).unwrap();
+    for (name, expected) in [
+        (
+            "0005:20:00.0",
+            "0005:20:00.0: bus 20 is not behind /pcie@1, whose `bus-range` is 10 to 1f",
+        ),
+        (
+            "0002:00:00.0",
+            "0002:00:00.0: segment 0002 is claimed by /pcie@2 and /pcie@3; neither has it",
+        ),
+    ] {
+        assert_eq!(format!("{:#}", find(&tree, None, name).unwrap_err()), expected);
+    }
+    let error = format!("{:#}", find(&tree, None, "01:00.0").unwrap_err());
+    assert!(
+        error.starts_with("01:00.0 is taken as one of segment 0000: no enabled"),
+        "{error}"
+    );
+    assert!(
+        error.ends_with("; /pcie@4 is disabled by the status of /pcie@4"),
+        "{error}"
+    );
+    assert!(find(&tree, None, "0005:10:00.0").is_ok());
+}
+
+#[test]
+fn a_host_bridge_says_what_to_ask_for() {
+    let tree = parse(&source::compile(HOSTS).unwrap()).unwrap();
+    let graph = Graph::build(&tree, &[]);
+    let why = |name| find(&tree, None, name).unwrap().why(&graph, &tree, &known(&tree));
+    assert!(why("/pcie@1").ends_with("ask for a function behind it, as 0005:11:00.0\n"));
+    assert!(why("/pcie@2").contains("its segment cannot be told"));
+    assert!(why("/pcie@4").ends_with("no device; disabled by the status of /pcie@4\n"));
+}
+
+#[test]
+fn what_only_the_machine_knows_is_not_claimed() {
+    let text = why("iommu-map-windows", "00:00.0");
+    assert!(
+        text.starts_with("00:00.0 is taken as one of segment 0000\n0000:00:00.0: "),
+        "{text}"
+    );
+    assert!(text.contains("shows only on the running machine"), "{text}");
+    assert!(!text.contains("no other device is in its group"), "{text}");
+    assert!(!why("iommu-map-windows", "0000:00:00.0").contains("is taken as"));
+}
+
+#[test]
+fn buses_are_shown_by_their_outcome() {
+    let forms = |name: &str| {
+        let tree = tree(name);
+        let graph = Graph::build(&tree, &[]);
+        let known = known(&tree);
+        let document = serde_json::from_str(&json::write(&graph, &known).unwrap()).unwrap();
+        let table = graph.report().with_segments(&known.segments).to_string();
+        (table, svg::draw(&graph, name, &known), document)
+    };
+    let (table, picture, document): (_, _, Value) = forms("mmu-masters-pci-host-disabled-smmu");
+    let row = "/pcie@10000000  REFUSED, not blocked  PCI functions of segment 0000: each requester ID is a stream ID\n";
+    assert!(table.contains(row), "{table}");
+    assert!(
+        table.contains("masters: 0 (without PCI functions), covered: 0"),
+        "{table}"
+    );
+    assert!(picture.contains("REFUSED, not blocked: requester ID = stream ID"));
+    assert!(picture.contains("fill=\"#b26a00\">/pcie@10000000 (PCI segment 0000)"));
+    let bus = &document["buses"][0];
+    assert!(
+        bus["refused"].as_str().unwrap().contains("/smmu@0 is disabled"),
+        "{bus}"
+    );
+    assert_eq!(bus["segment"], 0);
+
+    let row = "/pcie@10000000  PCI functions of segment 0000: requester ID 0x0..=0x7 REFUSED, not blocked\n";
+    for name in ["iommu-map-disabled-smmu", "iommu-map-dangling-phandle"] {
+        let (table, picture, _) = forms(name);
+        assert!(table.contains(row), "{table}");
+        assert!(picture.contains("requester ID 0x0..=0x7 REFUSED, not blocked: "));
+    }
+    let (table, _, document) = forms("iommu-map-windows");
+    assert!(!table.contains("refused"), "{table}");
+    assert_eq!(document["buses"][0]["refused"], Value::Null);
+}
+
+#[test]
+fn no_line_strikes_a_text_through() {
+    for name in fixtures() {
+        let tree = tree(&name);
+        let picture = svg::draw(&Graph::build(&tree, &[]), &name, &known(&tree));
+        let texts: Vec<&str> = picture.lines().filter(|line| line.starts_with("<text")).collect();
+        for line in picture.lines().filter(|line| line.starts_with("<path")) {
+            let numbers: Vec<usize> = line
+                .split(['M', ' ', 'H', '"'])
+                .filter_map(|word| word.parse().ok())
+                .collect();
+            let [from, y, ..] = numbers[..] else {
+                panic!("{line}")
+            };
+            let beside = texts
+                .iter()
+                .filter(|text| number(text, "y") == y + 4 && (560..940).contains(&number(text, "x")));
+            for text in beside {
+                let (_, said) = text.split_once('>').unwrap();
+                let letters = said.split('<').next().unwrap().chars().count();
+                assert!(
+                    number(text, "x") + letters * 29 / 4 < from,
+                    "{name}: {text} {line}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_registers_that_a_board_has_are_shown() {
+    let graph = Graph::build(&tree("smmu-too-few-registers"), &[]);
+    let known = Known {
+        segments: Vec::new(),
+        match_registers: Some(64),
+    };
+    let table = graph.report().with_match_registers(Some(64)).to_string();
+    assert!(table.contains("for all (of 64)"), "{table}");
+    assert!(svg::draw(&graph, "x", &known).contains(", of 64<"));
+    assert!(graph.report().to_string().contains("for all (of at most 128)"));
+}
+
+#[test]
+fn a_command_line_that_contradicts_itself_is_an_error() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let command = |json, svg: Option<&str>, why: Option<&str>| flags::Topology {
+        file: file.clone(),
+        json,
+        svg: svg.map(|name| file.with_file_name("src").join(name)),
+        why: why.map(str::to_string),
+        check: false,
+        match_registers: None,
+    };
+    let said = |command: flags::Topology| command.contradiction().unwrap_or_default();
+    assert!(said(command(true, None, Some("/a"))).starts_with("--json prints the whole graph"));
+    assert!(said(command(false, Some("../Cargo.toml"), None)).ends_with("would overwrite the device tree"));
+    assert_eq!(said(command(true, Some("x.svg"), None)), "");
+}
+
+#[test]
+fn a_check_says_its_errors_whatever_is_printed() {
+    let graph = Graph::build(&tree("iommus-dangling-phandle"), &[]);
+    let said = |svg: Option<&str>, why: Option<&str>, json| {
+        let command = flags::Topology {
+            file: "x".into(),
+            json,
+            svg: svg.map(Into::into),
+            why: why.map(str::to_string),
+            check: true,
+            match_registers: None,
+        };
+        command.unsaid(&graph).len()
+    };
+    assert_eq!(said(Some("x.svg"), None, false), 1);
+    assert_eq!(said(None, Some("/a"), false), 1);
+    assert_eq!((said(None, None, false), said(None, None, true)), (0, 0));
+    assert_eq!(said(Some("x.svg"), None, true), 0);
 }
