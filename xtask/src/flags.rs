@@ -62,11 +62,12 @@ xflags::xflags! {
             optional --json
             /// Draw the graph into this file.
             optional --svg output: PathBuf
-            /// Why this device can or cannot be given to a guest: a path, an alias, a label, or a PCI address as 0000:01:00.0.
+            /// Why this device can or cannot be given to a guest: a path, an alias, a label (of a blob if it was compiled with
+            /// `dtc -@`), or a PCI address as 0000:01:00.0.
             optional --why device: String
             /// Exit with status 1 if the tree is wrong: for a board vendor's CI. A board that cannot isolate a device is no error.
             optional --check
-            /// The stream match registers that each SMMUv1 or v2 has: the demand of enabled masters may not exceed them.
+            /// The stream match registers that each SMMUv1 or v2 has; exit with status 1 if enabled masters need more.
             optional --match-registers count: usize
         }
         /// Read all device trees of Debian's arm64 kernels, twice by independent means, and say what is in them.

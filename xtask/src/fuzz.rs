@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::flags;
-use crate::project::{Project, run_cargo, show, step};
+use crate::project::{Project, counted, run_cargo, show, step};
 use crate::setup::Program;
 use crate::topology::DTC;
 
@@ -54,7 +54,7 @@ impl flags::Fuzz {
         step(
             "fuzz",
             format!(
-                "{total} executions in {} s, no crash, no hang, never more than the core's heap",
+                "{total} executions in {} s, no crash, no hang; what was fuzzed never held more than the core's heap",
                 started.elapsed().as_secs()
             ),
         );
@@ -173,14 +173,22 @@ fn fuzz(project: &Project, target: &str, runs: u64, seeds: &Path) -> Result<u64>
     step(
         "fuzz",
         format!(
-            "{target}: {executed} executions, {} a second, slowest {} s, memory at most {} MiB, {} inputs worth keeping",
-            statistics.get("average_exec_per_sec"),
+            "{target}: {executed} executions, {}, slowest {} s, memory of the whole fuzzer at most {} MiB, {} kept",
+            rate(statistics.get("average_exec_per_sec")),
             statistics.get("slowest_unit_time_sec"),
             statistics.get("peak_rss_mb"),
-            fs::read_dir(&found)?.count(),
+            counted(fs::read_dir(&found)?.count(), "input"),
         ),
     );
     Ok(executed)
+}
+
+/// The average that libFuzzer tells. It has none for a run that took less than a second.
+fn rate(average: u64) -> String {
+    match average {
+        0 => "too short for a rate".to_string(),
+        rate => format!("{rate} a second"),
+    }
 }
 
 impl Statistics {
@@ -215,6 +223,12 @@ mod tests {
         }
         assert_eq!(statistics.get("number_of_executed_units"), 1000);
         assert_eq!((statistics.get("peak_rss_mb"), statistics.get("odd")), (74, 0));
+    }
+
+    #[test]
+    fn a_rate_is_never_none_at_all() {
+        assert_eq!(rate(3333), "3333 a second");
+        assert_eq!(rate(0), "too short for a rate");
     }
 
     #[test]

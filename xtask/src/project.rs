@@ -136,6 +136,12 @@ pub(crate) fn succeeds_within(command: &mut Command, limit: Duration) -> bool {
     }
 }
 
+/// So many of something, in words: `1 tree`, `2 trees`.
+pub(crate) fn counted(count: usize, what: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{ending}")
+}
+
 /// A size for people.
 pub(crate) fn size(bytes: usize) -> String {
     if bytes < 10 * 1024 {

@@ -19,6 +19,8 @@ use buses::{Requesters, refusal_word};
 
 /// Paths are padded to this width at most, so that one long path does not push all columns away.
 const WIDEST: usize = 48;
+/// Words of coverage are padded to this width at least.
+const NARROWEST: usize = 8;
 
 /// The whole graph as text of many lines.
 #[derive(Debug, Clone, Copy)]
@@ -217,13 +219,12 @@ impl Report<'_> {
             )?;
         }
         writeln!(f)?;
-        let width = masters
-            .iter()
-            .map(|master| master.identity.to_string().len())
-            .max();
-        let width = width.unwrap_or(0).min(WIDEST);
+        let paths = masters.iter().map(|master| master.identity.to_string().len());
+        let width = paths.max().unwrap_or(0).min(WIDEST);
+        let words = masters.iter().map(|master| word(master).len());
+        let word_width = words.fold(NARROWEST, usize::max);
         for master in masters {
-            self.master(f, index, master, width)?;
+            self.master(f, index, master, [width, word_width])?;
         }
         for bus in buses {
             self.bus(f, index, bus, width)?;
@@ -236,7 +237,7 @@ impl Report<'_> {
         f: &mut fmt::Formatter<'_>,
         smmu: SmmuIndex,
         master: &Master,
-        width: usize,
+        [width, word_width]: [usize; 2],
     ) -> fmt::Result {
         let streams: Vec<&Stream> = master
             .streams
@@ -245,7 +246,7 @@ impl Report<'_> {
             .collect();
         write!(
             f,
-            "    {:<width$}  {:<8}  stream {}",
+            "    {:<width$}  {:<word_width$}  stream {}",
             master.identity.to_string(),
             word(master),
             Streams(&streams)

@@ -5,6 +5,8 @@ use std::fmt;
 
 use topology::{Coverage, Graph, KINDS, Severity};
 
+use crate::project::counted;
+
 /// How many differences of one tree are printed.
 const SHOWN: usize = 3;
 
@@ -85,7 +87,8 @@ impl Table {
                     .map(|text| format!("{name}: {text}")),
             );
             if more > 0 {
-                self.failed.push(format!("{name}: and {more} more differences"));
+                self.failed
+                    .push(format!("{name}: and {}", counted(more, "more difference")));
             }
         }
     }
@@ -163,17 +166,22 @@ impl fmt::Display for Table {
                 row.buses
             )?;
         }
-        writeln!(
-            f,
-            " ({} families without an SMMU are only in the total)\n",
-            self.families.len() - self.families.values().filter(|row| row.with_smmu > 0).count()
-        )?;
+        let without = self.families.values().filter(|row| row.with_smmu == 0).count();
+        if without > 0 {
+            writeln!(
+                f,
+                " (families without an SMMU, which are only in the total: {without})"
+            )?;
+        }
+        writeln!(f)?;
         for ((severity, name), kind) in self.kinds.iter().rev() {
             writeln!(
                 f,
-                " {severity:<8} {name:<22} {:>6} in {:>5} trees; as {}",
+                " {:<8} {name:<22} {:>6} in {:>5} {:<6} as {}",
+                severity.to_string(),
                 kind.count,
                 kind.trees.len(),
+                if kind.trees.len() == 1 { "tree;" } else { "trees;" },
                 kind.example
             )?;
         }

@@ -15,7 +15,7 @@ use devicetree::{NodeId, ReadError, Tree};
 use topology::{Graph, Severity};
 
 use crate::flags;
-use crate::project::step;
+use crate::project::{counted, step};
 
 pub(crate) use source::{DTC, parse};
 use source::{Source, labels_of, read_tree};
@@ -137,8 +137,7 @@ impl flags::Topology {
         }
         let [(_, errors), ..] = graph.severities();
         if self.check && errors > 0 {
-            let word = if errors == 1 { "error" } else { "errors" };
-            problems.push(format!("{}: {errors} {word}", self.file.display()));
+            problems.push(format!("{}: {}", self.file.display(), counted(errors, "error")));
         }
         if self.check && dtc_reported_errors {
             problems.push(format!("{}: dtc reported errors", self.file.display()));

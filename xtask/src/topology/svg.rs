@@ -8,6 +8,7 @@ use devicetree::NodeId;
 use topology::{Bus, Coverage, Graph, Master, MsiIndex, Refusal, Severity, Smmu, SmmuIndex, Stream};
 
 use super::Known;
+use crate::project::counted;
 use sheet::{Sheet, shortened, wrapped};
 
 const ROW: usize = 18;
@@ -321,8 +322,8 @@ impl Picture<'_> {
             false => format!("registers {}", frames.join(", ")),
         });
         facts.push(format!(
-            "{} interrupts, {} walks",
-            smmu.interrupts.len(),
+            "{}, {} walks",
+            counted(smmu.interrupts.len(), "interrupt"),
             if smmu.coherent { "coherent" } else { "non-coherent" }
         ));
         if smmu.match_mask != 0 {

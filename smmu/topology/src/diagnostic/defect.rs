@@ -32,13 +32,15 @@ pub enum Defect {
     #[error("the SMMU's interrupts cannot be read: {0}")]
     NoInterrupts(Box<ReadError>),
     /// `#global-interrupts` is missing, or larger than the list.
-    #[error("the {interrupts} interrupts are not divided into global and context ones")]
+    #[error("the list of interrupts ({interrupts}) is not divided into global and context ones")]
     UndividedInterrupts {
         /// How many interrupts there are.
         interrupts: usize,
     },
     /// All interrupts are global ones.
-    #[error("all {interrupts} interrupts are global ones, and none is left for a context bank")]
+    #[error(
+        "every one of the listed interrupts ({interrupts}) is global, and none is left for a context bank"
+    )]
     NoContextInterrupts {
         /// How many interrupts there are.
         interrupts: usize,
@@ -89,7 +91,7 @@ pub enum Defect {
         cells: Option<u32>,
     },
     /// The list ends inside an entry.
-    #[error("the list ends inside an entry that needs {wanted} more cells; {left} are left")]
+    #[error("the list ends inside an entry that needs {wanted} more {}; {left} left", word_for(*.wanted))]
     Truncated {
         /// How many cells the entry needs.
         wanted: usize,
@@ -114,7 +116,7 @@ pub enum Defect {
     #[error("{0}, so the length of its entry is unknown")]
     UnknownMaster(PhandleError),
     /// The rest of an `mmu-masters` list cannot be divided into entries.
-    #[error("what follows, {cells} cells in all, cannot be divided into entries")]
+    #[error("what follows, {cells} {} in all, cannot be divided into entries", word_for(*.cells))]
     LostTail {
         /// How many cells are lost.
         cells: usize,
@@ -356,6 +358,11 @@ pub enum Defect {
     /// An SMMU that no master names.
     #[error("no master that is understood names this SMMU")]
     Unnamed,
+}
+
+/// The word for so many cells.
+fn word_for(count: usize) -> &'static str {
+    if count == 1 { "cell" } else { "cells" }
 }
 
 impl Defect {
