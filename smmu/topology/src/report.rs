@@ -99,18 +99,15 @@ impl Display for Report<'_> {
             })
         });
         section(f, "requester IDs that are refused", refused)?;
-        let uncovered = graph
-            .buses()
-            .iter()
-            .filter(|bus| bus.streams.is_none() && bus.legacy.is_empty() && unwalked.contains(&bus.node));
-        let uncovered = uncovered.map(|bus| {
+        let (hosts, word) = graph.hosts_behind_nothing();
+        let hosts = hosts.into_iter().map(|bus| {
             let (path, disabled) = (&bus.path, disabled(bus.enabled));
-            alloc::format!("{path}  {}: uncovered{disabled}", self.devices_on(bus))
+            alloc::format!("{path}  {}: {word}{disabled}", self.devices_on(bus))
         });
         section(
             f,
             "behind no SMMU",
-            rest(false).map(|master| self.rest(master)).chain(uncovered),
+            rest(false).map(|master| self.rest(master)).chain(hosts),
         )?;
         let several = graph.groups().iter().filter(|group| group.masters.len() > 1);
         section(

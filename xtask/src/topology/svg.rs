@@ -362,12 +362,10 @@ impl Picture<'_> {
             };
             (master.identity.to_string(), colour, reason)
         });
-        let buses = self.graph.buses().iter();
-        let buses = buses.filter(|bus| {
-            bus.streams.is_none() && bus.legacy.is_empty() && self.unwalked.contains(&bus.node)
-        });
-        let buses = buses.map(|bus| (self.name_of(bus), AMBER, "PCI functions: uncovered".to_string()));
-        self.section("Behind no SMMU that can be used", masters.chain(buses).collect());
+        let (hosts, word) = self.graph.hosts_behind_nothing();
+        let hosts = hosts.into_iter();
+        let hosts = hosts.map(|bus| (self.name_of(bus), AMBER, format!("PCI functions: {word}")));
+        self.section("Behind no SMMU that can be used", masters.chain(hosts).collect());
     }
 
     /// What the `iommu-map`s of buses refuse.

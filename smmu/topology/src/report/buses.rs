@@ -69,6 +69,24 @@ impl Graph {
         }
         hosts
     }
+
+    /// The host bridges of whose functions none is known and nothing said, and what that means for their functions.
+    pub fn hosts_behind_nothing(&self) -> (Vec<&Bus>, &'static str) {
+        let unwalked = self.unwalked_hosts();
+        let buses = self.buses().iter();
+        let hosts = buses
+            .filter(|bus| bus.streams.is_none() && bus.legacy.is_empty() && unwalked.contains(&bus.node));
+        // A list that is broken may have meant any of them.
+        let mut found = self.diagnostics().iter();
+        let in_doubt = self.omitted_diagnostics() > 0
+            || found.any(|found| found.property == "mmu-masters" && found.effect > Effect::Nothing);
+        let word = if in_doubt {
+            "nothing that is understood describes them"
+        } else {
+            "uncovered"
+        };
+        (hosts.collect(), word)
+    }
 }
 
 /// What a table says of what is refused.
