@@ -5,6 +5,7 @@ use alloc::string::String;
 
 use devicetree::{AddressRange, PhandleError, Problem, ReadError};
 
+use super::word_for;
 use crate::master::Stream;
 use crate::shared::Emitter;
 
@@ -360,23 +361,7 @@ pub enum Defect {
     Unnamed,
 }
 
-/// The word for so many cells.
-fn word_for(count: usize) -> &'static str {
-    if count == 1 { "cell" } else { "cells" }
-}
-
 impl Defect {
-    /// Whether the tree is right, as far as can be known, and it is the board that does not have what isolation needs.
-    pub(crate) fn is_of_the_board(&self) -> bool {
-        matches!(
-            self,
-            Defect::Foreign { .. }
-                | Defect::Disabled { .. }
-                | Defect::TooFewRegisters { .. }
-                | Defect::PerhapsShared { .. }
-        )
-    }
-
     /// What it means for isolation, where its effect alone does not say it well enough.
     pub(crate) fn own_isolation(&self) -> Option<&'static str> {
         Some(match self {

@@ -74,6 +74,24 @@ impl Effect {
     }
 }
 
+/// The word for so many cells.
+fn word_for(count: usize) -> &'static str {
+    if count == 1 { "cell" } else { "cells" }
+}
+
+impl Defect {
+    /// Whether the tree is right, as far as can be known, and it is the board that does not have what isolation needs.
+    fn is_of_the_board(&self) -> bool {
+        matches!(
+            self,
+            Defect::Foreign { .. }
+                | Defect::Disabled { .. }
+                | Defect::TooFewRegisters { .. }
+                | Defect::PerhapsShared { .. }
+        )
+    }
+}
+
 /// A defect and its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
