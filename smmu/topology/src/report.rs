@@ -158,6 +158,9 @@ impl Report<'_> {
                 "  DISABLED by the status of {by}: what is behind it is not isolated"
             )?;
         }
+        if let Some(why) = &smmu.unusable {
+            writeln!(f, "  CANNOT BE USED: {why}; what is behind it is not isolated")?;
+        }
         let frames: Vec<String> = smmu.frames.iter().map(ToString::to_string).collect();
         write!(f, "  registers {}", or_none(&frames.join(", ")))?;
         write!(

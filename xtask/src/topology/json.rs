@@ -30,6 +30,7 @@ struct Smmu<'g> {
     compatible: &'g [String],
     enabled: bool,
     disabled_by: Option<&'g str>,
+    unusable: Option<&'g str>,
     registers: Vec<Range>,
     coherent_walks: bool,
     interrupts: Vec<Interrupt>,
@@ -225,6 +226,7 @@ impl<'g> Names<'g> {
             compatible: &smmu.compatible,
             enabled: smmu.disabled_by.is_none(),
             disabled_by: smmu.disabled_by.as_deref(),
+            unusable: smmu.unusable.as_deref(),
             registers: smmu
                 .frames
                 .iter()

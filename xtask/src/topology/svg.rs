@@ -149,7 +149,7 @@ impl Picture<'_> {
         sheet.down(16);
         let colour = if smmu.disabled_by.is_some() {
             AMBER
-        } else if smmu.frames.is_empty() {
+        } else if !smmu.is_usable() {
             RED
         } else {
             INK
@@ -315,6 +315,9 @@ impl Picture<'_> {
         )];
         if let Some(by) = &smmu.disabled_by {
             facts.push(format!("DISABLED by {}", shortened(by, 34)));
+        }
+        if let Some(why) = &smmu.unusable {
+            facts.push(format!("CANNOT BE USED: {}", shortened(why, 31)));
         }
         let frames: Vec<String> = smmu.frames.iter().map(ToString::to_string).collect();
         facts.push(match frames.is_empty() {

@@ -2,6 +2,7 @@
 
 #[path = "../../../tests/dts/blob.rs"]
 mod blob;
+mod command;
 #[path = "../../../tests/dts/source.rs"]
 mod source;
 
@@ -13,7 +14,6 @@ use topology::{Graph, PciFunction};
 
 use super::device::find;
 use super::{Known, json, parse, svg};
-use crate::flags;
 
 fn text(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/dts/topology");
@@ -245,30 +245,6 @@ fn interrupts_have_the_names_of_the_bindings() {
     );
 }
 
-#[test]
-fn a_check_fails_for_errors_only() {
-    let problems = |name: &str, check, match_registers| {
-        let command = flags::Topology {
-            file: name.into(),
-            json: false,
-            svg: None,
-            why: None,
-            check,
-            match_registers,
-        };
-        command.problems(&Graph::build(&tree(name), &[]), false)
-    };
-    assert_eq!(problems("iommus-dangling-phandle", true, None).len(), 1);
-    assert_eq!(problems("iommus-dangling-phandle", false, None), [""; 0]);
-    // This board cannot isolate the device, but the tree is right.
-    assert_eq!(problems("iommus-disabled-smmu", true, None), [""; 0]);
-    assert_eq!(problems("smmu-too-few-registers", false, Some(129)), [""; 0]);
-    assert_eq!(
-        problems("smmu-too-few-registers", false, Some(128)),
-        ["/smmu@0: its enabled masters need 129 stream matches, and it has registers for 128"]
-    );
-}
-
 fn why(name: &str, device: &str) -> String {
     let tree = tree(name);
     let wanted = find(&tree, None, device).unwrap();
@@ -406,6 +382,12 @@ fn buses_are_shown_by_their_outcome() {
         assert!(table.contains(row), "{table}");
         assert!(picture.contains("requester ID 0x0..=0x7 REFUSED, not blocked: "));
     }
+    let (table, picture, document) = forms("smmu-shared-registers");
+    let row =
+        "  CANNOT BE USED: its registers overlap those of /smmu@10000; what is behind it is not isolated\n";
+    assert!(table.contains(row), "{table}");
+    assert!(picture.contains("CANNOT BE USED: "), "{picture}");
+    assert!(document["smmus"][0]["unusable"].is_string() && document["smmus"][2]["unusable"].is_null());
     // What a list that is broken may have meant is not said to be uncovered.
     let (table, ..) = forms("mmu-masters-lists-bridge");
     assert!(
@@ -457,41 +439,4 @@ fn the_registers_that_a_board_has_are_shown() {
     assert!(table.contains("for all (of 64)"), "{table}");
     assert!(svg::draw(&graph, "x", &known).contains(", of 64<"));
     assert!(graph.report().to_string().contains("for all (of at most 128)"));
-}
-
-#[test]
-fn a_command_line_that_contradicts_itself_is_an_error() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-    let command = |json, svg: Option<&str>, why: Option<&str>| flags::Topology {
-        file: file.clone(),
-        json,
-        svg: svg.map(|name| file.with_file_name("src").join(name)),
-        why: why.map(str::to_string),
-        check: false,
-        match_registers: None,
-    };
-    let said = |command: flags::Topology| command.contradiction().unwrap_or_default();
-    assert!(said(command(true, None, Some("/a"))).starts_with("--json prints the whole graph"));
-    assert!(said(command(false, Some("../Cargo.toml"), None)).ends_with("would overwrite the device tree"));
-    assert_eq!(said(command(true, Some("x.svg"), None)), "");
-}
-
-#[test]
-fn a_check_says_its_errors_whatever_is_printed() {
-    let graph = Graph::build(&tree("iommus-dangling-phandle"), &[]);
-    let said = |svg: Option<&str>, why: Option<&str>, json| {
-        let command = flags::Topology {
-            file: "x".into(),
-            json,
-            svg: svg.map(Into::into),
-            why: why.map(str::to_string),
-            check: true,
-            match_registers: None,
-        };
-        command.unsaid(&graph).len()
-    };
-    assert_eq!(said(Some("x.svg"), None, false), 1);
-    assert_eq!(said(None, Some("/a"), false), 1);
-    assert_eq!((said(None, None, false), said(None, None, true)), (0, 0));
-    assert_eq!(said(Some("x.svg"), None, true), 0);
 }
