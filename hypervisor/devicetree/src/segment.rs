@@ -39,11 +39,17 @@ impl Tree {
     }
 }
 
-/// Whether a node is an enabled host bridge, and not a bridge behind one: those have the same `device_type`.
+impl Node<'_> {
+    /// Whether it is a PCI host bridge, or a bridge behind one: those have the same `device_type`.
+    pub fn is_pci(&self) -> bool {
+        matches!(self.text("device_type"), Ok(Some("pci"))) || self.is_compatible(&["pci-host-ecam-generic"])
+    }
+}
+
+/// Whether a node is an enabled host bridge, and not a bridge behind one.
 fn is_host(node: &Node<'_>) -> bool {
-    let is_pci = |node: &Node<'_>| matches!(node.text("device_type"), Ok(Some("pci")));
-    let is_below = || node.parent().is_some_and(|parent| is_pci(&parent));
-    (is_pci(node) || node.is_compatible(&["pci-host-ecam-generic"])) && !is_below() && node.is_enabled()
+    let is_below = || node.parent().is_some_and(|parent| parent.is_pci());
+    node.is_pci() && !is_below() && node.is_enabled()
 }
 
 /// The segment that a host bridge says it has.

@@ -1,5 +1,6 @@
 //! Buses: nodes whose devices are no nodes of the tree, and are known by the requester IDs that they emit.
 
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -57,31 +58,23 @@ impl Bus {
     }
 
     /// Records what its devices may emit, if nobody found out which of them there are.
-    pub(crate) fn suspect(&self, builder: &mut Builder<'_>) {
+    fn suspect(&self, builder: &mut Builder<'_>, numbers: &BusNumbers) {
         if !builder.functions_behind(self.node).is_empty() {
             return;
         }
         let by = Suspect::OnBus(self.node);
-        let (lowest, span) = builder.requesters(self.node);
         for map in self.streams.iter().flatten() {
-            // Under a mask, requester IDs of all buses come to any window.
-            let is_plain = self.is_pci && map.mask & iommu_map::HIGHEST_PCI == iommu_map::HIGHEST_PCI;
-            let (lowest, highest) = if is_plain {
-                (lowest, lowest + span)
-            } else {
-                (0, u32::MAX)
-            };
-            for window in &map.windows {
-                let (first, last) = (window.first.max(lowest), window.last.min(highest));
-                let target = window.target.as_ref().ok().or(window.perhaps.as_ref());
-                if let (Some(target), Some(span)) = (target, last.checked_sub(first)) {
-                    let output = window.output.wrapping_add(first - window.first);
-                    builder.suspect(by, target.smmu, [(output, span, target.mask)]);
-                }
+            iommu_map::suspect_doubted(builder, by, map);
+        }
+        for window in self.streams.iter().flatten().flat_map(|map| &map.windows) {
+            if let Some(target) = window.target.as_ref().ok().or(window.perhaps.as_ref()) {
+                let range = (window.output, window.last - window.first, target.mask);
+                builder.suspect(by, target.smmu, [range]);
             }
         }
         for &smmu in &self.legacy {
-            builder.suspect(by, smmu, [(lowest, span, 0)]);
+            let ranges = numbers.possible(smmu, bus_range(builder, self.node));
+            builder.suspect(by, smmu, ranges);
         }
     }
 
@@ -119,6 +112,60 @@ impl Bus {
             }
         }
     }
+}
+
+/// Records what devices may emit on buses on which nobody looked for any.
+pub(crate) fn suspect_unwalked(buses: &[Bus], builder: &mut Builder<'_>) {
+    let mut numbers = BusNumbers::default();
+    for bus in buses {
+        for &smmu in &bus.legacy {
+            let (first, last) = bus_range(builder, bus.node);
+            let claimed = numbers.0.entry(smmu).or_insert([false; 256]);
+            claimed
+                .iter_mut()
+                .take(usize::from(last) + 1)
+                .skip(first.into())
+                .for_each(|claimed| *claimed = true);
+        }
+    }
+    for bus in buses {
+        bus.suspect(builder, &numbers);
+    }
+}
+
+/// Bus numbers that host bridges claim, by the SMMU that lists them.
+#[derive(Default)]
+struct BusNumbers(BTreeMap<SmmuIndex, [bool; 256]>);
+
+impl BusNumbers {
+    /// The requester IDs that a host bridge with this `bus-range` may emit at an SMMU, as ranges: those of all buses, save
+    /// those that only others claim. A host bridge that nobody programs has the numbers that firmware gave it.
+    fn possible(&self, smmu: SmmuIndex, (first, last): (u8, u8)) -> Vec<(u32, u32, u32)> {
+        /// So many ranges are worth it.
+        const MOST: usize = 8;
+        let claimed = self.0.get(&smmu).copied().unwrap_or([false; 256]);
+        let mut ranges: Vec<(u32, u32, u32)> = Vec::new();
+        for (number, claimed) in (0..=u8::MAX).zip(claimed) {
+            if claimed && !(first..=last).contains(&number) {
+                continue;
+            }
+            let start = u32::from(number) << 8;
+            match ranges.last_mut() {
+                Some((begin, span, _)) if *begin + *span + 1 == start => *span += 0x100,
+                _ => ranges.push((start, 0xff, 0)),
+            }
+        }
+        if ranges.len() > MOST {
+            Vec::from([(0, iommu_map::HIGHEST_PCI, 0)])
+        } else {
+            ranges
+        }
+    }
+}
+
+/// The first and the last bus of a host bridge; all if it says nothing that can be read.
+fn bus_range(builder: &Builder<'_>, host: NodeId) -> (u8, u8) {
+    builder.tree.node(host).pci_bus_range().unwrap_or((0, u8::MAX))
 }
 
 /// Reads all buses.

@@ -62,12 +62,14 @@ pub(crate) struct Builder<'a> {
     msi_by_node: BTreeMap<NodeId, MsiIndex>,
     /// The SMMUs whose `mmu-masters` lists a host bridge.
     pub(crate) legacy_hosts: BTreeMap<NodeId, BTreeSet<SmmuIndex>>,
-    /// How often lists refuse a node.
-    listings: BTreeMap<NodeId, usize>,
+    /// How often lists refuse a node, with which effect, for certain and tentatively.
+    listings: BTreeMap<(NodeId, Effect, bool), usize>,
     /// Host bridges that more SMMUs list than are kept.
     pub(crate) overlisted_hosts: BTreeSet<NodeId>,
     pub(crate) claims: BTreeMap<Subject, Vec<Claim>>,
     pub(crate) diagnostics: Diagnostics,
+    /// The SMMUs by their phandles. One that several have names none for certain.
+    pub(crate) smmus_by_phandle: BTreeMap<u32, Vec<SmmuIndex>>,
     /// What may be emitted by somebody who is not known well enough to have it.
     pub(crate) emissions: Emissions,
     /// How many stream IDs may still be written out one by one, to compare sets.
@@ -91,8 +93,18 @@ impl<'a> Builder<'a> {
         for (index, function) in functions.iter().enumerate() {
             behind.entry(function.host_bridge).or_default().push(index);
         }
+        let mut smmus_by_phandle: BTreeMap<u32, Vec<SmmuIndex>> = BTreeMap::new();
+        for (index, smmu) in smmus.iter().enumerate() {
+            if let Some(phandle) = tree.node(smmu.node).phandle() {
+                smmus_by_phandle
+                    .entry(phandle)
+                    .or_default()
+                    .push(SmmuIndex(index));
+            }
+        }
         Builder {
             tree,
+            smmus_by_phandle,
             functions,
             smmus,
             msi_controllers: Vec::new(),
@@ -111,8 +123,7 @@ impl<'a> Builder<'a> {
 
     /// Whether a node is a PCI host bridge: it says so, or functions were found behind it.
     pub(crate) fn is_pci_host(&self, node: Node<'_>) -> bool {
-        let says = |device_type: Property<'_>| device_type.bytes() == b"pci\0";
-        self.behind.contains_key(&node.id()) || node.property("device_type").is_some_and(says)
+        self.behind.contains_key(&node.id()) || node.is_pci()
     }
 
     /// Whether a node is a bridge on a PCI bus: its `device_type` is that of a host bridge. Behind a bridge no functions were
@@ -126,14 +137,6 @@ impl<'a> Builder<'a> {
     /// The functions behind a host bridge, by their positions in the list that was given.
     pub(crate) fn functions_behind(&self, host: NodeId) -> Vec<usize> {
         self.behind.get(&host).cloned().unwrap_or_default()
-    }
-
-    /// The requester IDs that devices behind a host bridge can have: the first one, and how many follow it. Those of other
-    /// buses than its `bus-range` has reach nobody behind it.
-    pub(crate) fn requesters(&self, host: NodeId) -> (u32, u32) {
-        let (first, last) = self.tree.node(host).pci_bus_range().unwrap_or((0, u8::MAX));
-        let first = u32::from(first) << 8;
-        (first, (u32::from(last) << 8 | 0xff) - first)
     }
 
     /// The SMMU that a reference names, if it can be used.
@@ -179,10 +182,10 @@ impl<'a> Builder<'a> {
         Ok((index, cells as usize))
     }
 
-    /// Counts one more refusal by a list that names a node. Whether it may be recorded for all that it is about: what a tree
-    /// can make of many lists and many functions must not take the heap, and more refusals refuse no more.
-    pub(crate) fn admits(&mut self, node: NodeId) -> bool {
-        let count = self.listings.entry(node).or_default();
+    /// Counts one more refusal of its sort by a list that names a node. Whether it may be recorded for all that it is about: what
+    /// a tree can make of many lists and many functions must not take the heap, and more of one sort refuse no more.
+    pub(crate) fn admits(&mut self, node: NodeId, effect: Effect, is_tentative: bool) -> bool {
+        let count = self.listings.entry((node, effect, is_tentative)).or_default();
         *count += 1;
         *count <= MOST_LEGACY_SMMUS
     }
@@ -299,12 +302,10 @@ impl<'a> Builder<'a> {
 
     /// Suspects what a claim says that does not count, as far as no other claim says it.
     fn suspect_dropped(&mut self, subject: Subject, dropped: &Claim, claims: &[Claim]) {
-        let firm: BTreeSet<&Stream> = claims
-            .iter()
-            .filter(|claim| claim.tentative.is_none())
-            .flat_map(|claim| &claim.streams)
-            .collect();
-        for stream in dropped.streams.iter().filter(|stream| !firm.contains(stream)) {
+        let firm = claims.iter().filter(|claim| claim.tentative.is_none());
+        let firm: Vec<&Stream> = firm.flat_map(|claim| &claim.streams).collect();
+        let is_held = |stream: &&Stream| firm.iter().any(|firm| firm.holds(stream));
+        for stream in dropped.streams.iter().filter(|stream| !is_held(stream)) {
             let range = (stream.id, 0, stream.mask);
             self.suspect(Suspect::Master(subject), stream.smmu, [range]);
         }

@@ -1,5 +1,7 @@
 //! The graph: SMMUs, masters, groups and diagnostics of one tree.
 
+mod width;
+
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -14,7 +16,7 @@ use crate::groups::{self, Group, Meeting};
 use crate::limits::{self, Room};
 use crate::master::{Coverage, Identity, Master, MasterIndex, PciFunction, Refusal, Stream};
 use crate::messages::MsiController;
-use crate::shared::{Emissions, Suspect};
+use crate::shared::Emissions;
 use crate::smmu::{Smmu, SmmuIndex};
 
 /// Which device emits which stream on which SMMU.
@@ -132,9 +134,7 @@ impl Graph {
         graph.index();
         graph.add_regions(&mut builder);
         graph.refuse_twins(tree, &mut builder.diagnostics);
-        for bus in &buses {
-            bus.suspect(&mut builder);
-        }
+        bus::suspect_unwalked(&buses, &mut builder);
         graph.emissions = core::mem::take(&mut builder.emissions);
         let highest = |index: SmmuIndex| builder.smmus.get(index.0).map(|smmu| smmu.kind.highest());
         for because in graph.emissions.refuse(tree, highest, &mut graph.masters) {
@@ -311,50 +311,6 @@ impl Graph {
             }
         }
         demands
-    }
-
-    /// Refuses every master with a stream that the hardware of an SMMU cannot tell apart, and those of its group.
-    ///
-    /// The core calls it when the gate has read how many bits of stream ID the SMMU has: one absurd ID in the tree
-    /// must not cost the other masters their driver.
-    pub fn limit_stream_bits(&mut self, tree: &Tree, smmu: SmmuIndex, bits: u32) {
-        let Some(path) = self.smmu(smmu).map(|smmu| smmu.path.clone()) else {
-            return;
-        };
-        let beyond = |stream: &Stream| stream.smmu == smmu && bits < 32 && stream.highest() >> bits != 0;
-        // Functions are the last ones, in the order in which they were given.
-        let nodes = self.by_node.len();
-        for (position, master) in self.masters.iter_mut().enumerate() {
-            let subject = match &master.identity {
-                Identity::Platform { node, .. } => Subject::Node(*node),
-                Identity::Pci { .. } => Subject::Function(position - nodes),
-            };
-            if !master.streams.iter().any(beyond) {
-                continue;
-            }
-            // What it emits arrives with the bits that the SMMU has, and may be another's then.
-            for stream in master.streams.iter().filter(|stream| stream.smmu == smmu) {
-                let range = (stream.id, 0, stream.mask);
-                self.emissions.add(Suspect::Master(subject), smmu, range);
-            }
-            if !master.coverage.is_refused() {
-                let defect = Defect::TooWide {
-                    smmu: path.clone(),
-                    bits,
-                };
-                let because = at_master(tree, &master.identity, defect, Effect::Blocked);
-                self.diagnostics.push(because.clone());
-                master.coverage = Coverage::Refused(Refusal {
-                    because,
-                    blocked: true,
-                });
-            }
-        }
-        let here = |index| (index == smmu && bits < 32).then(|| (1 << bits) - 1);
-        for because in self.emissions.refuse(tree, here, &mut self.masters) {
-            self.diagnostics.push(because);
-        }
-        self.group(tree);
     }
 
     fn view(&self, index: Option<&MasterIndex>) -> MasterView<'_> {

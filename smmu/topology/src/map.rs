@@ -35,6 +35,8 @@ pub struct Map<T> {
     pub mask: u32,
     /// Its windows, sorted, apart from each other.
     pub windows: Vec<Window<T>>,
+    /// Where tuples lead whose requester IDs readers do not agree about: first output, how many follow it, and to whom.
+    pub doubted: Vec<(u32, u32, T)>,
 }
 
 impl<T> Map<T> {
@@ -93,6 +95,8 @@ pub(crate) fn build<'t, T: Clone>(
     let highest = place.highest & place.mask;
     let mut free = Free::up_to(highest);
     let mut windows = Vec::new();
+    let mut doubted = Vec::new();
+    let (mut gave_up, mut differ) = (false, false);
     for tuple in tuples {
         let report = |builder: &mut Builder<'t>, bad: BadTuple| {
             let cell = tuple.cell + bad.cell;
@@ -122,8 +126,20 @@ pub(crate) fn build<'t, T: Clone>(
             (tuple.base, last)
         };
         let held = free.take(first, last);
+        // Where a sum wraps, some readers find nothing and go on. From there on they differ.
+        differ |= outside || tuple.base.checked_add(tuple.length).is_none();
+        if let Some(target) = perhaps(builder, tuple).filter(|_| differ) {
+            doubted.push((tuple.output, tuple.length - 1, target));
+        }
+        if gave_up {
+            continue;
+        }
+        gave_up = outside;
         if held.is_empty() && !outside {
-            report(builder, nothing(Defect::Shadowed));
+            // Readers that went on may have come here.
+            if !differ {
+                report(builder, nothing(Defect::Shadowed));
+            }
             continue;
         }
         let resolved = resolve(builder, tuple, last.saturating_sub(tuple.base));
@@ -153,6 +169,7 @@ pub(crate) fn build<'t, T: Clone>(
     Map {
         mask: place.mask,
         windows,
+        doubted,
     }
 }
 
@@ -240,6 +257,7 @@ mod tests {
         let map = Map {
             mask: 0xff,
             windows: vec![window(1, 2, 100), window(4, 4, 7)],
+            doubted: vec![],
         };
         let found = |id| map.lookup(id).map(|(_, output)| output);
         assert_eq!(

@@ -1,7 +1,7 @@
 //! Streams that may be emitted by devices about which no more is known: those on a bus that nobody walked, and those
 //! whose description cannot be read to its end. Nobody else gets such a stream.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
@@ -113,20 +113,51 @@ impl Emission {
     }
 }
 
+/// All streams of an SMMU: the first ID, how many follow it, and the mask.
+pub(crate) const EVERYTHING: (u32, u32, u32) = (0, u32::MAX, 0);
+
+/// How many emissions are kept apart. Where there are more, every stream of the SMMU counts as emitted.
+const MOST_EMISSIONS: usize = 8192;
+
 /// All that may be emitted by somebody who is not known well enough.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Emissions(Vec<Emission>);
+pub(crate) struct Emissions {
+    all: Vec<Emission>,
+    /// The SMMUs of those that are not kept apart.
+    crowded: BTreeSet<SmmuIndex>,
+}
 
 impl Emissions {
     /// Adds `span + 1` stream IDs from `first` on, in all bits in which the mask is clear, to what somebody may emit.
     pub(crate) fn add(&mut self, by: Suspect, smmu: SmmuIndex, (first, span, mask): (u32, u32, u32)) {
-        self.0.push(Emission {
+        let emission = Emission {
             by,
             smmu,
             first,
             last: first.wrapping_add(span),
             mask,
-        });
+        };
+        if self.all.last() == Some(&emission) || self.crowded.contains(&smmu) {
+            return;
+        }
+        if self.all.len() < MOST_EMISSIONS {
+            self.all.push(emission);
+        } else {
+            self.crowded.insert(smmu);
+        }
+    }
+
+    /// All of them, with those that are not kept apart as one for each SMMU.
+    fn each(&self) -> impl Iterator<Item = Emission> {
+        let everything = |&smmu: &SmmuIndex| Emission {
+            by: Suspect::TooMany,
+            smmu,
+            first: 0,
+            last: u32::MAX,
+            mask: 0,
+        };
+        let crowded = self.crowded.iter().map(everything);
+        self.all.iter().copied().chain(crowded)
     }
 
     /// Each bus whose unknown devices may emit what those of an earlier one may, with that one, as far as all bits count.
@@ -137,7 +168,7 @@ impl Emissions {
             }
             _ => None,
         };
-        let mut ranges: Vec<_> = self.0.iter().filter_map(on_bus).collect();
+        let mut ranges: Vec<_> = self.all.iter().filter_map(on_bus).collect();
         ranges.sort_unstable();
         let mut meeting = BTreeMap::new();
         // The range that reaches furthest of those that begin before.
@@ -159,8 +190,8 @@ impl Emissions {
         highest: impl Fn(SmmuIndex) -> Option<u32>,
         masters: &mut [Master],
     ) -> Vec<Diagnostic> {
-        let seen = |emission: &Emission| highest(emission.smmu).map(|highest| emission.seen(highest));
-        let mut index = Index::of(self.0.iter().filter_map(seen).flatten().flatten());
+        let seen = |emission: Emission| highest(emission.smmu).map(|highest| emission.seen(highest));
+        let mut index = Index::of(self.each().filter_map(seen).flatten().flatten());
         let mut found = Vec::new();
         for (position, master) in masters.iter().enumerate() {
             let here = master

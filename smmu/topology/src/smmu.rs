@@ -230,7 +230,8 @@ fn read<'t>(
         // Every ID then matches: it cannot be told which bits count.
         Err(error) => {
             let defect = Defect::Unreadable(error.problem);
-            report("stream-match-mask", defect, Effect::Blocked);
+            let is_usable = enabled && unusable.is_none() && !frames.is_empty();
+            report("stream-match-mask", defect, Effect::refusal(is_usable));
             u32::MAX
         }
     };

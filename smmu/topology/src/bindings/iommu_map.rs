@@ -35,7 +35,7 @@ pub(crate) fn read(
         Ok(read) => read,
         Err(diagnostic) => {
             let because = builder.report(*diagnostic);
-            doubt::tuples(builder, Suspect::OnBus(node.id()), &doubt::words(&property));
+            doubt::tuples(builder, Suspect::OnBus(node.id()), &property);
             return Some(Err(Refusal {
                 because,
                 blocked: false,
@@ -53,14 +53,6 @@ pub(crate) fn read(
         highest: if is_pci { HIGHEST_PCI } else { u32::MAX },
         malformed: Effect::Blocked,
     };
-    for tuple in tuples.iter().filter(|tuple| tuple.base & !mask != 0) {
-        // Its requester IDs cannot be told, its stream IDs can.
-        let range = perhaps(builder, tuple).zip(tuple.length.checked_sub(1));
-        if let Some((target, span)) = range {
-            let range = (tuple.output, span, target.mask);
-            builder.suspect(Suspect::OnBus(node.id()), target.smmu, [range]);
-        }
-    }
     Some(Ok(build(builder, &place, &tuples, target, perhaps)))
 }
 
@@ -92,6 +84,7 @@ fn claim(builder: &mut Builder<'_>, bus: &Bus, map: &Map<StreamTarget>, index: u
                 // It was reported when the map was read.
                 Err(refusal) => {
                     crate::claims::merge(&mut claim.refusal, refusal.clone());
+                    suspect_doubted(builder, Suspect::Master(Subject::Function(index)), map);
                     if let Some(target) = window.perhaps {
                         let function = Suspect::Master(Subject::Function(index));
                         builder.suspect(function, target.smmu, [(id, 0, target.mask)]);
@@ -110,6 +103,13 @@ fn claim(builder: &mut Builder<'_>, bus: &Bus, map: &Map<StreamTarget>, index: u
         }
     }
     claim
+}
+
+/// Records where tuples lead whose requester IDs readers do not agree about.
+pub(crate) fn suspect_doubted(builder: &mut Builder<'_>, by: Suspect, map: &Map<StreamTarget>) {
+    for (output, span, target) in &map.doubted {
+        builder.suspect(by, target.smmu, [(*output, *span, target.mask)]);
+    }
 }
 
 /// The mask of a map: all bits where the node says nothing else.

@@ -1,7 +1,5 @@
 //! The generic binding: `iommus` at the master lists SMMUs and specifiers (`iommu.txt`, `arm,smmu.yaml`).
 
-use alloc::vec::Vec;
-
 use devicetree::{Cells, Node, Property};
 
 use super::doubt;
@@ -30,7 +28,7 @@ fn read_list(builder: &mut Builder<'_>, property: &Property<'_>) -> Claim {
     match property.cells() {
         Err(error) => {
             let diagnostic = whole(Defect::Unreadable(error.problem));
-            suspect_from(builder, property, 0);
+            doubt::specifiers(builder, suspect(property), property);
             refuse(builder, &mut claim.refusal, diagnostic);
         }
         Ok(cells) if cells.is_empty() => refuse(builder, &mut claim.refusal, whole(Defect::EmptyList)),
@@ -49,14 +47,14 @@ fn read_entries(builder: &mut Builder<'_>, property: &Property<'_>, cells: &Cell
             Ok(length) => length,
             Err(defect) => {
                 let diagnostic = at_cell(at, defect, Effect::Unblocked);
-                suspect_from(builder, property, at);
+                doubt::specifiers(builder, suspect(property), property);
                 return refuse(builder, &mut claim.refusal, diagnostic);
             }
         };
         let Some(specifier) = cells.part(at + 1, length) else {
             let (wanted, left) = (length, cells.len() - at - 1);
             let diagnostic = at_cell(at, Defect::Truncated { wanted, left }, Effect::Unblocked);
-            suspect_from(builder, property, at);
+            doubt::specifiers(builder, suspect(property), property);
             return refuse(builder, &mut claim.refusal, diagnostic);
         };
         let stream = match builder.resolve(phandle) {
@@ -67,9 +65,8 @@ fn read_entries(builder: &mut Builder<'_>, property: &Property<'_>, cells: &Cell
         match stream {
             Ok(stream) => claim.streams.push(stream),
             Err((cell, defect, effect)) => {
-                let by = Suspect::Master(Subject::Node(property.node().id()));
-                let entry: Vec<u32> = [phandle].into_iter().chain(specifier.iter()).collect();
-                doubt::specifiers(builder, by, &entry);
+                let entry = [phandle].into_iter().chain(specifier.iter());
+                doubt::entry(builder, suspect(property), entry);
                 refuse(builder, &mut claim.refusal, at_cell(cell, defect, effect));
             }
         }
@@ -77,11 +74,9 @@ fn read_entries(builder: &mut Builder<'_>, property: &Property<'_>, cells: &Cell
     }
 }
 
-/// Notes which streams the list may mean from a position on that cannot be read.
-fn suspect_from(builder: &mut Builder<'_>, property: &Property<'_>, at: usize) {
-    let words = doubt::words(property);
-    let by = Suspect::Master(Subject::Node(property.node().id()));
-    doubt::specifiers(builder, by, words.get(at..).unwrap_or_default());
+/// Whose streams those of the list are, which cannot be read for certain.
+fn suspect(property: &Property<'_>) -> Suspect {
+    Suspect::Master(Subject::Node(property.node().id()))
 }
 
 /// How many cells follow a phandle, whatever IOMMU it names.

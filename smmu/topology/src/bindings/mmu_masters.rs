@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use devicetree::{Cells, Node, NodeId, Property};
 
 use super::doubt::words;
+use super::iommu_map::HIGHEST_PCI;
 use super::iommus::checked;
 use crate::claims::{Binding, Builder, Claim, Subject, path_of, refuse};
 use crate::diagnostic::{Defect, Diagnostic, Effect};
@@ -172,8 +173,7 @@ impl<'t> List<'t> {
             smmus.insert(self.smmu);
         } else {
             // What is behind it is refused once; what it emits at further SMMUs is nobody else's either.
-            let (first, span) = builder.requesters(host.id());
-            builder.suspect(Suspect::OnBus(host.id()), self.smmu, [(first, span, 0)]);
+            builder.suspect(Suspect::OnBus(host.id()), self.smmu, [(0, HIGHEST_PCI, 0)]);
             if builder.overlisted_hosts.insert(host.id()) {
                 let (what, limit) = ("SMMUs that list this host bridge", MOST_LEGACY_SMMUS);
                 self.refuse_master(builder, host, at, Defect::TooMany { what, limit });
@@ -236,7 +236,7 @@ impl<'t> List<'t> {
         if !self.refused.insert((master.id(), effect)) {
             return;
         }
-        for (subject, streams) in subjects(builder, self.smmu, master) {
+        for (subject, streams) in subjects(builder, self.smmu, master, effect, false) {
             let claim = Claim {
                 refusal: refusal.clone(),
                 streams,
@@ -317,7 +317,7 @@ fn tentatively_refuse_part(
             master: master.path(),
         };
         let because = Diagnostic::at_cell(property, NAME, start + offset, defect, effect);
-        for (subject, streams) in subjects(builder, smmu, master) {
+        for (subject, streams) in subjects(builder, smmu, master, effect, true) {
             let refusal = Some(Refusal {
                 because: because.clone(),
                 blocked: effect == Effect::Blocked,
@@ -340,13 +340,18 @@ fn each(cells: &[u32]) -> impl Iterator<Item = (u32, u32, u32)> + '_ {
 
 /// Who an entry for `master` is about, with the streams that are known whatever is listed: those of PCI functions. What is
 /// behind a host bridge that nobody walked may emit any of them.
-fn subjects(builder: &mut Builder<'_>, smmu: SmmuIndex, master: Node<'_>) -> Vec<(Subject, Vec<Stream>)> {
+fn subjects(
+    builder: &mut Builder<'_>,
+    smmu: SmmuIndex,
+    master: Node<'_>,
+    effect: Effect,
+    is_tentative: bool,
+) -> Vec<(Subject, Vec<Stream>)> {
     let functions = builder.functions_behind(master.id());
     let is_host = builder.is_pci_host(master);
-    let is_admitted = builder.admits(master.id());
+    let is_admitted = builder.admits(master.id(), effect, is_tentative);
     if is_host && (functions.is_empty() || !is_admitted) {
-        let (first, span) = builder.requesters(master.id());
-        builder.suspect(Suspect::OnBus(master.id()), smmu, [(first, span, 0)]);
+        builder.suspect(Suspect::OnBus(master.id()), smmu, [(0, HIGHEST_PCI, 0)]);
     }
     if !is_admitted {
         return Vec::new();

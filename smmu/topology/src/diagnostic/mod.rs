@@ -1,6 +1,7 @@
 //! Diagnostics: what is wrong in the tree, what it means for isolation, and what to do about it.
 
 mod defect;
+mod isolation;
 
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -242,20 +242,8 @@ fn tuple() -> impl Strategy<Value = (u32, usize, u32, u32)> {
     (base, 0..2usize, output, length)
 }
 
-/// The stream of a requester ID, or nothing if it is refused: also because a tuple at which readers give up leads there.
+/// What a plain walk over the tuples says of a requester ID: the stream, or nothing if it is refused.
 fn by_hand(tuples: &[(u32, usize, u32, u32)], mask: u32, requester: u32) -> Option<(usize, u32)> {
-    let (smmu, id) = by_walk(tuples, mask, requester)?;
-    let mut unknown = tuples
-        .iter()
-        .filter(|(base, other, ..)| base & !mask != 0 && *other == smmu);
-    let leads_there = |(.., output, length): &(u32, usize, u32, u32)| {
-        u64::from(id.wrapping_sub(*output) & 0xffff) < u64::from(*length)
-    };
-    (!unknown.any(leads_there)).then_some((smmu, id))
-}
-
-/// What a plain walk over the tuples says of a requester ID.
-fn by_walk(tuples: &[(u32, usize, u32, u32)], mask: u32, requester: u32) -> Option<(usize, u32)> {
     let masked = u64::from(requester & mask);
     let highest = u64::from(0xffff & mask);
     for &(base, smmu, output, length) in tuples {
