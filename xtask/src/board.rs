@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
+use system_tests::firmware::Kind;
 
 use crate::build::{Compiler, FirmwareImages};
 use crate::project::Project;
@@ -32,6 +33,8 @@ pub(crate) struct Board {
 pub(crate) struct Firmware {
     /// The program.
     program: String,
+    /// The kind of SMMU that it emulates.
+    smmu: String,
     /// The PCI functions that it emulates.
     devices: Vec<String>,
 }
@@ -111,10 +114,11 @@ impl Board {
         project: &Project,
         compiler: &Compiler<'_>,
     ) -> Result<Option<FirmwareImages>> {
-        let firmware = self.firmware.as_ref();
-        firmware
-            .map(|firmware| FirmwareImages::build(project, compiler, &firmware.program))
-            .transpose()
+        let Some(Firmware { program, smmu, .. }) = &self.firmware else {
+            return Ok(None);
+        };
+        let (_, kind) = Kind::named(smmu).with_context(|| format!("{program} knows no SMMU {smmu:?}"))?;
+        FirmwareImages::build(project, compiler, program, kind).map(Some)
     }
 
     /// A story's text with the names of this board's SMMU and driver.

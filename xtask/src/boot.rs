@@ -197,6 +197,7 @@ fn on_bench(
         folder,
         ..
     } = parts;
+    let smmu = binding.map(|binding| (firmware.kind(), binding));
     let firmware = firmware.image(binding.is_some());
     let boot = |tree| {
         let boot = Boot::Bench {
@@ -214,7 +215,7 @@ fn on_bench(
     let size = fs::metadata(bundle).context("there is no bundle")?.len();
     let at = BENCH_BUNDLE_ADDRESS..BENCH_BUNDLE_ADDRESS + size;
     let tree = folder.join(format!("{name}.dtb"));
-    build::write_if_changed(&tree, &bench_tree(&original, binding, at)?)?;
+    build::write_if_changed(&tree, &bench_tree(&original, smmu, at)?)?;
     Ok(boot(Some(&tree)))
 }
 

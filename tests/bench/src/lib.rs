@@ -1,4 +1,4 @@
-//! A board that QEMU does not have: an SMMUv2, a PCI host bridge, and three functions behind it that do DMA through it.
+//! A board that QEMU does not have: an SMMUv1 or v2, a PCI host bridge, and three functions behind it that do DMA through it.
 //!
 //! This part is the hardware, as pure state machines: [`Board`] answers loads and stores, does DMA when it is due, and
 //! says which interrupt lines are asserted. The program beside it is firmware at EL3 that makes every
@@ -12,6 +12,7 @@ mod board;
 mod decode;
 mod edu;
 mod iommu;
+mod kind;
 mod lines;
 pub mod map;
 mod memory;
@@ -22,6 +23,7 @@ pub use board::Board;
 pub use decode::{Extension, Instruction, decode};
 pub use edu::{Edu, Transfer};
 pub use iommu::{Iommu, NoIommu};
+pub use kind::{KINDS, Kind};
 pub use lines::{Gic, Lines};
 pub use memory::Memory;
 pub use pci::{Function, HostBridge};

@@ -6,8 +6,8 @@ use core::ops::Range;
 pub const ECAM: Range<u64> = 0x3f00_0000..0x3f10_0000;
 /// The host bridge's window for BARs: the beginning of that of QEMU's own host bridge, which nobody reaches any more.
 pub const BARS: Range<u64> = 0x1000_0000..0x1100_0000;
-/// The registers of the SMMU.
-pub const SMMU: Range<u64> = 0x0b00_0000..0x0b02_0000;
+/// Room for the registers of the SMMU.
+pub const SMMU: Range<u64> = 0x0b00_0000..0x0b40_0000;
 /// RAM that everybody may use.
 pub const RAM: Range<u64> = 0x4000_0000..0x8000_0000;
 /// The PL011 of the machine.
@@ -23,7 +23,7 @@ pub const SLOTS: [u8; 3] = [1, 2, 3];
 const PCI_INTERRUPT: u32 = 32 + 3;
 /// The SMMU's global interrupt; those of its context banks follow.
 pub const SMMU_GLOBAL_INTERRUPT: u32 = 32 + 80;
-/// How many interrupts the context banks have: one each.
+/// How many interrupts the context banks may have.
 pub const SMMU_CONTEXT_INTERRUPTS: u32 = 16;
 /// All interrupts of the board lie below this.
 pub const INTERRUPTS: u32 = SMMU_GLOBAL_INTERRUPT + 1 + SMMU_CONTEXT_INTERRUPTS;
@@ -42,8 +42,8 @@ pub const fn shared_number(interrupt: u32) -> u32 {
 pub const CORE: u64 = 0x4020_0000;
 /// See [`CORE`].
 pub const TREE: u64 = 0x4a00_0000;
-/// Offset in the firmware's image of a word that says whether there is an SMMU: 1, or 0 in the control.
-pub const SMMU_PRESENT_OFFSET: usize = 8;
+/// Offset in the firmware's image of a word that says which SMMU there is: the number of a [`Kind`](crate::Kind), or 0 for none.
+pub const SMMU_KIND_OFFSET: usize = 8;
 
 #[cfg(test)]
 mod tests {

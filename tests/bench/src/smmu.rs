@@ -1,13 +1,16 @@
-//! The SMMUv2: the strict model of `smmu/model`, on this board.
+//! The SMMU: the strict model of `smmu/model`, on this board.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use smmu_model::Violation;
-use smmu_model::v2::{Device, Host, Params, Route};
+use smmu_model::v2::{Device, Host, Route};
 
-use crate::map::{SLOTS, SMMU_CONTEXT_INTERRUPTS, SMMU_GLOBAL_INTERRUPT};
-use crate::{Iommu, Memory};
+use crate::map::{SLOTS, SMMU_GLOBAL_INTERRUPT};
+use crate::{Iommu, Kind, Memory};
+
+/// No kind has more context banks.
+const BANKS: usize = 16;
 
 /// The model needs a name of our own for the memory that it walks.
 #[derive(Debug, Clone)]
@@ -23,9 +26,10 @@ impl<M: Memory> Host for Walked<M> {
     }
 }
 
-/// An MMU-500 with one register frame and 16 context banks.
+/// An SMMU of one of the kinds.
 #[derive(Debug)]
 pub struct Smmu<M> {
+    kind: &'static Kind,
     device: Device<Walked<M>>,
     /// Its interrupts, which only accesses and transactions change.
     interrupts: Vec<(u32, bool)>,
@@ -35,13 +39,20 @@ pub struct Smmu<M> {
 
 impl<M: Memory> Smmu<M> {
     /// An SMMU after reset, which lets everything pass.
-    pub fn new(memory: M) -> Self {
-        let device = Device::new(Params::mmu500(), Walked(memory));
+    pub fn new(kind: &'static Kind, memory: M) -> Self {
+        let device = Device::new(kind.params, Walked(memory));
         Smmu {
-            interrupts: interrupts(&device),
+            kind,
+            interrupts: interrupts(kind, &device),
             device,
             shut: false,
         }
+    }
+
+    /// Frame, and offset in it.
+    fn place(&self, offset: usize) -> (usize, usize) {
+        let size = usize::try_from(self.kind.frame).unwrap_or(usize::MAX);
+        (offset / size, offset % size)
     }
 
     /// After the first moment in which no function bypasses it, no bypass is forgiven.
@@ -58,11 +69,12 @@ impl<M: Memory> Iommu for Smmu<M> {
     fn read(&mut self, offset: usize, size: usize) -> u64 {
         // Time passes for it from access to access.
         self.device.tick();
+        let (frame, offset) = self.place(offset);
         match size {
-            4 => self.device.read32(0, offset).into(),
-            8 => self.device.read64(0, offset),
+            4 => self.device.read32(frame, offset).into(),
+            8 => self.device.read64(frame, offset),
             _ => {
-                self.device.wrong_width(0, offset, size);
+                self.device.wrong_width(frame, offset, size);
                 u64::MAX
             }
         }
@@ -71,18 +83,19 @@ impl<M: Memory> Iommu for Smmu<M> {
     fn write(&mut self, offset: usize, size: usize, value: u64) {
         // Time passes for it from access to access.
         self.device.tick();
+        let (frame, offset) = self.place(offset);
         match size {
-            4 => self.device.write32(0, offset, (value & 0xffff_ffff) as u32),
-            8 => self.device.write64(0, offset, value),
-            _ => self.device.wrong_width(0, offset, size),
+            4 => self.device.write32(frame, offset, (value & 0xffff_ffff) as u32),
+            8 => self.device.write64(frame, offset, value),
+            _ => self.device.wrong_width(frame, offset, size),
         }
-        self.interrupts = interrupts(&self.device);
+        self.interrupts = interrupts(self.kind, &self.device);
         self.watch();
     }
 
     fn translate(&mut self, stream: u32, address: u64, write: bool) -> Option<u64> {
         let outcome = self.device.dma(stream, address, write);
-        self.interrupts = interrupts(&self.device);
+        self.interrupts = interrupts(self.kind, &self.device);
         outcome.ok().map(|passed| passed.address)
     }
 
@@ -95,24 +108,29 @@ impl<M: Memory> Iommu for Smmu<M> {
     }
 }
 
-fn interrupts<M: Memory>(device: &Device<Walked<M>>) -> Vec<(u32, bool)> {
-    let global = [(SMMU_GLOBAL_INTERRUPT, device.global_interrupt())];
-    let context = (0..SMMU_CONTEXT_INTERRUPTS).map(|bank| {
-        let asserted = device.context_interrupt(bank as usize);
-        (SMMU_GLOBAL_INTERRUPT + 1 + bank, asserted)
-    });
-    global.into_iter().chain(context).collect()
+fn interrupts<M: Memory>(kind: &Kind, device: &Device<Walked<M>>) -> Vec<(u32, bool)> {
+    let mut lines = Vec::from([(SMMU_GLOBAL_INTERRUPT, device.global_interrupt())]);
+    let first = SMMU_GLOBAL_INTERRUPT + 1;
+    if kind.one_wire {
+        let any = (0..BANKS).any(|bank| device.context_interrupt(bank));
+        lines.push((first, any));
+    } else {
+        let banks = (0..kind.context_interrupts).zip(0..BANKS);
+        lines.extend(banks.map(|(line, bank)| (first + line, device.context_interrupt(bank))));
+    }
+    lines
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::KINDS;
     use crate::memory::fake::Ram;
 
     const STREAM: u32 = 0x8;
 
     fn shut(memory: &Ram) -> Smmu<Ram> {
-        let mut smmu = Smmu::new(memory.clone());
+        let mut smmu = Smmu::new(&KINDS[0], memory.clone());
         for index in 0..48 {
             smmu.write(0x800 + 4 * index, 4, 0);
             smmu.write(0xc00 + 4 * index, 4, 2 << 16);
@@ -126,7 +144,7 @@ mod tests {
     fn it_lets_pass_after_reset_and_stops_once_it_is_shut() {
         let memory = Ram::new(0x1000);
         assert_eq!(
-            Smmu::new(memory.clone()).translate(STREAM, 0x4000_0123, true),
+            Smmu::new(&KINDS[0], memory.clone()).translate(STREAM, 0x4000_0123, true),
             Some(0x4000_0123)
         );
         let mut smmu = shut(&memory);
@@ -155,7 +173,7 @@ mod tests {
     #[test]
     fn an_access_of_a_width_that_no_register_has_is_told() {
         let memory = Ram::new(0x1000);
-        assert_eq!(Smmu::new(memory.clone()).read(0, 2), u64::MAX);
+        assert_eq!(Smmu::new(&KINDS[0], memory.clone()).read(0, 2), u64::MAX);
         assert_eq!(memory.violations.borrow().len(), 1);
     }
 }

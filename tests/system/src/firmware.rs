@@ -1,16 +1,24 @@
 //! Firmware of the tests, changed after it was built.
 
+pub use bench_firmware::Kind;
 /// Where the bench expects the core, and where its device tree.
 pub use bench_firmware::map::{CORE, TREE};
-use bench_firmware::map::{ECAM, SMMU_PRESENT_OFFSET};
+use bench_firmware::map::{ECAM, SMMU_KIND_OFFSET};
 
 /// Where a stage 0 has the address of configuration space.
 const STAGE0_ECAM_OFFSET: usize = 80;
 
-/// The image of a bench whose SMMU does not exist: for controls.
+/// The image of a bench with an SMMU of that kind.
+#[must_use]
+pub fn with_smmu(image: Vec<u8>, kind: &Kind) -> Vec<u8> {
+    let number = Kind::named(kind.name).map_or(0, |(number, _)| number);
+    with_word(image, SMMU_KIND_OFFSET, number)
+}
+
+/// The image of a bench without SMMU: for controls.
 #[must_use]
 pub fn without_smmu(image: Vec<u8>) -> Vec<u8> {
-    with_word(image, SMMU_PRESENT_OFFSET, 0)
+    with_word(image, SMMU_KIND_OFFSET, 0)
 }
 
 /// The image of a stage 0 that finds its device on the bench.

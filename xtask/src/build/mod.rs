@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use system_tests::firmware::without_smmu;
+use system_tests::firmware::{Kind, with_smmu, without_smmu};
 
 pub(crate) use compile::Compiler;
 pub(crate) use keys::SigningKey;
@@ -136,22 +136,34 @@ pub(crate) fn build_core_variant(
 /// A board's firmware, as it is and without the SMMU that it emulates.
 #[derive(Debug)]
 pub(crate) struct FirmwareImages {
+    kind: &'static Kind,
     with_iommu: PathBuf,
     without_iommu: PathBuf,
 }
 
 impl FirmwareImages {
-    /// Builds `program`.
-    pub(crate) fn build(project: &Project, compiler: &Compiler<'_>, program: &str) -> Result<Self> {
+    /// Builds `program`, with an SMMU of that kind.
+    pub(crate) fn build(
+        project: &Project,
+        compiler: &Compiler<'_>,
+        program: &str,
+        kind: &'static Kind,
+    ) -> Result<Self> {
         compiler.build(&[program], &[])?;
         let image = compiler.image(program)?;
         let images = FirmwareImages {
-            with_iommu: project.out().join(format!("{program}.img")),
+            kind,
+            with_iommu: project.out().join(format!("{program}-{}.img", kind.name)),
             without_iommu: project.out().join(format!("{program}-no-iommu.img")),
         };
-        write_if_changed(&images.with_iommu, &image)?;
+        write_if_changed(&images.with_iommu, &with_smmu(image.clone(), kind))?;
         write_if_changed(&images.without_iommu, &without_smmu(image))?;
         Ok(images)
+    }
+
+    /// The kind of its SMMU.
+    pub(crate) fn kind(&self) -> &'static Kind {
+        self.kind
     }
 
     /// The file for a machine with or without SMMU.

@@ -7,8 +7,8 @@
 image_header:
     b       entry
     .long   0
-    .global smmu_present
-smmu_present:                       // offset 8: a word that whoever builds the image may change
+    .global smmu_kind
+smmu_kind:                          // offset 8: a word that whoever builds the image may change
     .quad   1
     .quad   image_size
     .quad   0

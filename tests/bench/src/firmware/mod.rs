@@ -12,7 +12,7 @@ mod time;
 mod trap;
 mod uart;
 
-use bench_firmware::{Board, Iommu, Lines, NoIommu, Smmu, map};
+use bench_firmware::{Board, Iommu, Kind, Lines, NoIommu, Smmu, map};
 
 use alloc::boxed::Box;
 use physical::Physical;
@@ -55,8 +55,8 @@ struct Machine {
 static MACHINE: Mutex<Option<Machine>> = Mutex::new(None);
 
 unsafe extern "C" {
-    /// Not zero if there is an SMMU; whoever builds the image may change it.
-    static smmu_present: u64;
+    /// The number of the SMMU's kind, 0 if there is none; whoever builds the image may change it.
+    static smmu_kind: u64;
 }
 
 /// Entered by `entry.S` on every CPU, in secure memory, with a stack.
@@ -75,17 +75,17 @@ extern "C" fn main(cpu: usize) -> ! {
     gic::init_distributor();
     setup::cpu(cpu);
     // SAFETY: a word of our image that nobody writes.
-    let present = unsafe { (&raw const smmu_present).read_volatile() } != 0;
-    let iommu: Box<dyn Iommu + Send> = if present {
-        Box::new(Smmu::new(Physical))
-    } else {
-        Box::new(NoIommu)
+    let number = unsafe { (&raw const smmu_kind).read_volatile() };
+    let kind = Kind::numbered(number);
+    let iommu: Box<dyn Iommu + Send> = match kind {
+        Some(kind) => Box::new(Smmu::new(kind, Physical)),
+        None => Box::new(NoIommu),
     };
     *MACHINE.lock() = Some(Machine {
         board: Board::new(iommu, Physical),
         lines: Lines::new(),
     });
-    let kind = if present { "an SMMUv2" } else { "no SMMU" };
-    uart::print(format_args!("bench: firmware at EL3, {kind}, 3 PCI functions\n"));
+    let title = kind.map_or("no SMMU", |kind| kind.title);
+    uart::print(format_args!("bench: firmware at EL3, {title}, 3 PCI functions\n"));
     psci::start_first()
 }

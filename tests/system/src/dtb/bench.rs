@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use bench_firmware::map;
+use bench_firmware::{Kind, map};
 
 use super::{Binding, Dtb, DtbError};
 
@@ -15,11 +15,15 @@ const LEVEL_HIGH: u32 = 4;
 const REQUESTERS: u32 = 0x100;
 
 /// The tree that QEMU makes for the machine below the bench's firmware, rewritten: PSCI, our host bridge in the place of
-/// QEMU's, an SMMU that `binding` describes, and where the bundle lies. Without a binding there is no SMMU.
+/// QEMU's, an SMMU of a kind that a binding describes, and where the bundle lies.
 ///
 /// # Errors
 /// `blob` is no device tree, or is not that of QEMU's virt machine.
-pub fn bench_tree(blob: &[u8], binding: Option<Binding>, bundle: Range<u64>) -> Result<Vec<u8>, DtbError> {
+pub fn bench_tree(
+    blob: &[u8],
+    smmu: Option<(&Kind, Binding)>,
+    bundle: Range<u64>,
+) -> Result<Vec<u8>, DtbError> {
     let mut dtb = Dtb::parse(blob)?;
     let chosen = dtb.find("chosen")?;
     dtb.set_cells(chosen, "linux,initrd-start", &pair(bundle.start));
@@ -32,10 +36,10 @@ pub fn bench_tree(blob: &[u8], binding: Option<Binding>, bundle: Range<u64>) -> 
         dtb.set(cpu, "enable-method", b"psci\0".to_vec());
     }
     host_bridge(&mut dtb)?;
-    let Some(binding) = binding else {
+    let Some((kind, binding)) = smmu else {
         return Ok(dtb.emit());
     };
-    let smmu = add_smmu(&mut dtb);
+    let smmu = add_smmu(&mut dtb, kind);
     let phandle = dtb.phandle(smmu);
     let host = dtb.find("pcie")?;
     dtb.set_cells(host, "iommu-map", &[0, phandle, 0, REQUESTERS]);
@@ -58,12 +62,15 @@ fn host_bridge(dtb: &mut Dtb) -> Result<(), DtbError> {
     Ok(())
 }
 
-fn add_smmu(dtb: &mut Dtb) -> usize {
+fn add_smmu(dtb: &mut Dtb, kind: &Kind) -> usize {
     let node = dtb.add_node(&format!("iommu@{:x}", map::SMMU.start));
-    dtb.set(node, "compatible", b"arm,mmu-500\0".to_vec());
-    dtb.set_cells(node, "reg", &window(&map::SMMU));
+    dtb.set(node, "compatible", kind.compatible.to_vec());
+    let frames = kind.windows().flat_map(|frame| window(&frame));
+    dtb.set_cells(node, "reg", &frames.collect::<Vec<_>>());
     dtb.set_cells(node, "#global-interrupts", &[1]);
-    let interrupts = (0..=map::SMMU_CONTEXT_INTERRUPTS).flat_map(|offset| {
+    let wire = |context: u32| if kind.one_wire { 1 } else { 1 + context };
+    let wires = [0].into_iter().chain((0..kind.context_interrupts).map(wire));
+    let interrupts = wires.flat_map(|offset| {
         let number = map::shared_number(map::SMMU_GLOBAL_INTERRUPT + offset);
         [SHARED, number, LEVEL_HIGH]
     });
@@ -135,12 +142,34 @@ mod tests {
             (Binding::Legacy, false, true),
             (Binding::Both, true, true),
         ] {
-            let tree = bench_tree(&blob(), Some(binding), 0..0).unwrap();
+            let (_, kind) = Kind::named("mmu-500").unwrap();
+            let tree = bench_tree(&blob(), Some((kind, binding)), 0..0).unwrap();
             let dtb = Dtb::parse(&tree).unwrap();
             let (host, smmu) = (dtb.find("pcie").unwrap(), dtb.find("iommu").unwrap());
             assert_eq!(dtb.cells(host, "iommu-map").is_some(), map, "{binding}");
             assert_eq!(dtb.cells(smmu, "mmu-masters").is_some(), masters, "{binding}");
             assert_eq!(dtb.cells(smmu, "interrupts").unwrap().len(), 3 * 17);
         }
+    }
+
+    #[test]
+    fn context_interrupts_of_an_smmu_v1_are_one_wire() {
+        let (_, kind) = Kind::named("mmu-401").unwrap();
+        let tree = bench_tree(&blob(), Some((kind, Binding::Generic)), 0..0).unwrap();
+        let dtb = Dtb::parse(&tree).unwrap();
+        let smmu = dtb.find("iommu").unwrap();
+        assert_eq!(
+            dtb.cells(smmu, "interrupts"),
+            Some(vec![0, 80, 4, 0, 81, 4, 0, 81, 4])
+        );
+    }
+
+    #[test]
+    fn two_instances_have_a_frame_each() {
+        let (_, kind) = Kind::named("mmu-500-pair").unwrap();
+        let tree = bench_tree(&blob(), Some((kind, Binding::Generic)), 0..0).unwrap();
+        let dtb = Dtb::parse(&tree).unwrap();
+        let reg = dtb.cells(dtb.find("iommu").unwrap(), "reg").unwrap();
+        assert_eq!(reg, [0, 0x0b00_0000, 0, 0x20_0000, 0, 0x0b20_0000, 0, 0x20_0000]);
     }
 }
