@@ -18,7 +18,7 @@ pub struct Kind {
     /// Bytes of a register frame; frames lie one behind the other.
     pub frame: u64,
     /// How many frames it has.
-    pub frames: u64,
+    pub frames: usize,
     /// How many context interrupts it has.
     pub context_interrupts: u32,
     /// Its context interrupts are one wire on this board. An SMMUv1 has each bank choose among a few
@@ -77,7 +77,7 @@ impl Kind {
     /// Where its register frames are.
     pub fn windows(&self) -> impl Iterator<Item = Range<u64>> {
         let (start, size) = (SMMU.start, self.frame);
-        (0..self.frames).map(move |frame| {
+        (0..).take(self.frames).map(move |frame| {
             let from = start + frame * size;
             from..from + size
         })

@@ -9,6 +9,9 @@ use smmu_model::v2::{Device, Host, Route};
 use crate::map::{SLOTS, SMMU_GLOBAL_INTERRUPT};
 use crate::{Iommu, Kind, Memory};
 
+/// SMMU_sCR0, and its bit that lets everything pass.
+const CR0: usize = 0;
+const CLIENTPD: u32 = 1 << 0;
 /// No kind has more context banks.
 const BANKS: usize = 16;
 
@@ -55,10 +58,13 @@ impl<M: Memory> Smmu<M> {
         (offset / size, offset % size)
     }
 
-    /// After the first moment in which no function bypasses it, no bypass is forgiven.
+    /// After the first moment in which no function bypasses it, no bypass is forgiven. The model tells of the routes
+    /// through the first instance only; the others count as shut when their client ports are on.
     fn watch(&mut self) {
         let stopped = |slot: &u8| !matches!(self.device.route(u32::from(*slot) << 3), Route::Bypass(_));
-        if !self.shut && SLOTS.iter().all(stopped) {
+        let mut frames = (0..).take(self.kind.frames);
+        let ports_on = frames.all(|frame| self.device.read32(frame, CR0) & CLIENTPD == 0);
+        if !self.shut && ports_on && SLOTS.iter().all(stopped) {
             self.shut = true;
             self.device.forbid_bypass();
         }
@@ -159,6 +165,23 @@ mod tests {
         let mut smmu = shut(&memory);
         smmu.write(0, 4, 1);
         assert!(!memory.violations.borrow().is_empty());
+    }
+
+    #[test]
+    fn a_pair_is_shut_when_both_are() {
+        let memory = Ram::new(0x1000);
+        let (_, kind) = Kind::named("mmu-500-pair").unwrap();
+        let mut smmu = Smmu::new(kind, memory.clone());
+        for frame in [0, 0x20_0000] {
+            assert!(!smmu.shut);
+            for index in 0..48 {
+                smmu.write(frame + 0x800 + 4 * index, 4, 0);
+                smmu.write(frame + 0xc00 + 4 * index, 4, 2 << 16);
+            }
+            smmu.write(frame, 4, 1 << 10 | 1 << 2 | 1 << 1);
+        }
+        assert!(smmu.shut);
+        assert!(memory.violations.borrow().is_empty());
     }
 
     #[test]
