@@ -16,7 +16,8 @@ pub(super) fn off() -> ! {
     raise(POWER_OFF)
 }
 
-/// Resets the machine, which ends a run as well if QEMU was told so.
+/// Resets the machine, which ends a run as well: QEMU must be told so (`-no-reboot`), because the firmware starts on memory
+/// that is zero.
 pub(super) fn reset() -> ! {
     raise(RESET)
 }
