@@ -12,7 +12,7 @@ macro_rules! misbehaving {
     ($name:literal, $probe:expr) => {
         $crate::misbehaving!(
             $name,
-            "arm,smmu-v3",
+            "arm,smmu-v3\0arm,mmu-500",
             $crate::component_glue::driver_abi::ABI_VERSION,
             $probe
         );
