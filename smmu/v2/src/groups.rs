@@ -115,16 +115,18 @@ impl Groups {
     /// Makes the groups of `streams` fault. They have to be all streams that these groups match; otherwise nothing is
     /// done.
     pub(crate) fn fault<B: Bus>(&mut self, smmu: &Smmu<B>, streams: &[Stream]) -> Result<(), Error> {
-        for entry in self.entries.iter().flatten() {
-            let common = self.common(entry, streams)?;
-            if common != 0 && common != entry.matched.count() {
-                let stream = entry.matched.stream();
+        let common = self.common(streams)?;
+        for (entry, &common) in self.entries.iter().zip(&common) {
+            if let Some(Entry { matched, .. }) = entry
+                && common != 0
+                && common != matched.count()
+            {
+                let stream = matched.stream();
                 return Err(Error::PartOfGroup { stream });
             }
         }
-        for group in 0..self.count {
-            let Some(entry) = self.entry(group) else { continue };
-            if self.common(&entry, streams)? != 0 {
+        for (group, common) in (0..self.count).zip(common) {
+            if let Some(entry) = self.entry(group).filter(|_| common != 0) {
                 self.fault_one(smmu, group, entry);
             }
         }
@@ -159,14 +161,17 @@ impl Groups {
         self.entries.get(usize::from(group)).copied().flatten()
     }
 
-    /// How many of an entry's streams are among `streams`.
-    fn common(&self, entry: &Entry, streams: &[Stream]) -> Result<u32, Error> {
-        let mut common = 0;
+    /// How many of each group's streams are among `streams`. These are compared with each other once for all groups: there
+    /// may be as many as there are groups.
+    fn common(&self, streams: &[Stream]) -> Result<[u32; MOST_GROUPS as usize], Error> {
+        let mut all = [0; MOST_GROUPS as usize];
         each_apart(streams, &self.limits, |apart| {
-            common += apart.common(&entry.matched);
+            for (common, entry) in all.iter_mut().zip(&self.entries) {
+                *common += entry.map_or(0, |entry| apart.common(&entry.matched));
+            }
             Ok(())
         })?;
-        Ok(common)
+        Ok(all)
     }
 
     /// Makes a group fault, as valid as it is: its streams are not unmatched for a moment.
