@@ -15,11 +15,13 @@ pub use image::ImageError;
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use component_loader::{ComponentManifest, LoadError, LoadPlan, Protection, TrustedKey, verify};
+use core::fmt;
 use driver_abi::{
     ABI_VERSION, Domain, DriverOps, FaultRecord, HostServices, Instance, InterruptLine, IpaRange,
-    ProbeReport, SmmuInfo, Status, Stream,
+    MAX_STREAMS, ProbeReport, SmmuInfo, Status, Stream,
 };
 use guard::Ending;
 use host::Host;
@@ -77,14 +79,31 @@ pub enum OperationsError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// The driver refused or failed, and lives on.
-    #[error("{} (status {})", .0.describe(), .0.0)]
-    Failed(Status),
+    #[error("{} (status {}){}", status.describe(), status.0, Said(said))]
+    Failed {
+        /// How.
+        status: Status,
+        /// The last warning that it printed in this call, if it printed one: that has the numbers.
+        said: Arc<str>,
+    },
     /// The component died in this call.
     #[error("{0}")]
     Died(Death),
     /// It had died before, and was not called.
     #[error("not called any more since it died: {0}")]
     Dead(Death),
+}
+
+/// What a driver said of a failure, after it in a message.
+struct Said<'s>(&'s str);
+
+impl fmt::Display for Said<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            "" => Ok(()),
+            text => write!(out, "; the driver says: {text}"),
+        }
+    }
 }
 
 /// Bytes of a component by protection.
@@ -200,38 +219,34 @@ impl LoadedComponent {
     /// [`DriverOps::probe`]. The gate of the SMMU must be shut. After an error it still is, unless the component died
     /// in this call: then its gate has to be shut again.
     pub fn probe(&self, info: &SmmuInfo) -> Result<ProbeReport, CallError> {
-        let mut report = ProbeReport {
-            instance: Instance(0),
-            features: 0,
-            stream_bits: 0,
-            output_bits: 0,
-            vmid_bits: 0,
-        };
+        let mut report = ProbeReport::EMPTY;
         self.called.host.begin_probe(info);
-        let arguments = [address(info), address_mut(&mut report), 0];
+        let arguments = [address(info), address_mut(&mut report), 0, 0];
         let result = self.called.call(self.operations.probe, arguments);
         self.called.host.end_probe(result.is_ok());
         result.map(|()| report)
     }
 
-    /// [`DriverOps::attach`].
-    pub fn attach(&self, instance: Instance, stream: &Stream, domain: &Domain) -> Result<(), CallError> {
+    /// [`DriverOps::attach`], for [`MAX_STREAMS`] at most.
+    pub fn attach(&self, instance: Instance, streams: &[Stream], domain: &Domain) -> Result<(), CallError> {
+        let (first, count) = list(streams)?;
         self.called.call(
             self.operations.attach,
-            [instance.0, address(stream), address(domain)],
+            [instance.0, first, count, address(domain)],
         )
     }
 
-    /// [`DriverOps::detach`].
-    pub fn detach(&self, instance: Instance, stream: &Stream) -> Result<(), CallError> {
+    /// [`DriverOps::detach`], for [`MAX_STREAMS`] at most.
+    pub fn detach(&self, instance: Instance, streams: &[Stream]) -> Result<(), CallError> {
+        let (first, count) = list(streams)?;
         self.called
-            .call(self.operations.detach, [instance.0, address(stream), 0])
+            .call(self.operations.detach, [instance.0, first, count, 0])
     }
 
     /// [`DriverOps::invalidate`].
     pub fn invalidate(&self, instance: Instance, range: &IpaRange) -> Result<(), CallError> {
         self.called
-            .call(self.operations.invalidate, [instance.0, address(range), 0])
+            .call(self.operations.invalidate, [instance.0, address(range), 0, 0])
     }
 
     /// [`DriverOps::interrupt`]: whether there is more to do, so that it has to be called again soon. What it found is
@@ -239,22 +254,25 @@ impl LoadedComponent {
     pub fn interrupt(&self, instance: Instance, line: InterruptLine) -> Result<bool, CallError> {
         match self
             .called
-            .call(self.operations.interrupt, [instance.0, line.0.into(), 0])
+            .call(self.operations.interrupt, [instance.0, line.0.into(), 0, 0])
         {
             Ok(()) => Ok(false),
-            Err(CallError::Failed(Status::AGAIN)) => Ok(true),
+            Err(CallError::Failed {
+                status: Status::AGAIN,
+                ..
+            }) => Ok(true),
             Err(error) => Err(error),
         }
     }
 
     /// [`DriverOps::quiesce`].
     pub fn quiesce(&self, instance: Instance) -> Result<(), CallError> {
-        self.called.call(self.operations.quiesce, [instance.0, 0, 0])
+        self.called.call(self.operations.quiesce, [instance.0, 0, 0, 0])
     }
 
     /// [`DriverOps::release`]. The handle is stale afterwards.
     pub fn release(&self, instance: Instance) -> Result<(), CallError> {
-        self.called.call(self.operations.release, [instance.0, 0, 0])?;
+        self.called.call(self.operations.release, [instance.0, 0, 0, 0])?;
         self.called.host.end_release();
         Ok(())
     }
@@ -272,7 +290,7 @@ impl Called {
         let mut operations = DriverOps::EMPTY;
         self.call(
             self.image.address(entry),
-            [address(&*self.services), address_mut(&mut operations), 0],
+            [address(&*self.services), address_mut(&mut operations), 0, 0],
         )?;
         Ok(operations)
     }
@@ -305,7 +323,7 @@ impl Called {
     }
 
     /// Calls a function of the component, unless it is dead.
-    fn call(&self, function: usize, arguments: [u64; 3]) -> Result<(), CallError> {
+    fn call(&self, function: usize, arguments: [u64; 4]) -> Result<(), CallError> {
         let mut death = self.death.lock();
         if let Some(death) = &*death {
             return Err(CallError::Dead(death.clone()));
@@ -313,7 +331,10 @@ impl Called {
         self.host.begin_call();
         let died = match self.enter(function, arguments) {
             Ending::Returned(Status::OK) => return Ok(()),
-            Ending::Returned(status) => return Err(CallError::Failed(status)),
+            Ending::Returned(status) => {
+                let said = self.host.take_warning();
+                return Err(CallError::Failed { status, said });
+            }
             Ending::Faulted(place) => Death::of_fault(&place, &self.image),
             Ending::TimedOut(place) => Death::of_timeout(&place, &self.image),
             Ending::Panicked => Death::Panicked(self.host.take_panic()),
@@ -326,12 +347,23 @@ impl Called {
         unsafe_code,
         reason = "the one place where the core runs code that was loaded"
     )]
-    fn enter(&self, function: usize, arguments: [u64; 3]) -> Ending {
+    fn enter(&self, function: usize, arguments: [u64; 4]) -> Ending {
         // SAFETY: `function` is the entry point of the load plan or was checked by `check`: code of this image, which is
         // mapped as long as `self` lives. The image has a stack of that size, and `death` is locked, so nothing else
         // uses it. Pointers among the arguments are to structures that the callers borrow for the call.
         unsafe { guard::call(function, arguments, self.image.stack_top(), &self.host) }
     }
+}
+
+/// Address and number of the streams of a call.
+fn list(streams: &[Stream]) -> Result<(u64, u64), CallError> {
+    if !(1..=MAX_STREAMS).contains(&streams.len()) {
+        return Err(CallError::Failed {
+            status: Status::INVALID,
+            said: Arc::default(),
+        });
+    }
+    Ok((streams.as_ptr().expose_provenance() as u64, streams.len() as u64))
 }
 
 /// The address of a structure that a component reads during a call.

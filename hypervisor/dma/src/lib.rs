@@ -11,6 +11,7 @@
 
 extern crate alloc;
 
+mod attachments;
 mod faults;
 mod reason;
 mod registry;
@@ -19,6 +20,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub use attachments::{AtSmmu, Attachments, Cut};
 pub use faults::{Fault, FaultAction, FaultLine, FaultLog};
 pub use reason::Reason;
 pub use registry::{AttachPlan, Change, Coverage, Master, MasterSpec, NotNow, Registry, Smmu, Why};

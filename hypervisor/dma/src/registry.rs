@@ -1,5 +1,6 @@
 //! All SMMUs and masters, and the transitions between their states.
 
+use crate::attachments::{AtSmmu, by_smmu};
 use crate::{Assignment, GuestId, MasterId, Reason, SmmuId, State};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -41,6 +42,8 @@ pub struct MasterSpec {
     pub name: String,
     /// The streams it emits.
     pub streams: Vec<(SmmuId, Stream)>,
+    /// What is attached for it: the matches of its group that hold its streams.
+    pub matches: Vec<(SmmuId, Stream)>,
     /// What the stream graph says.
     pub coverage: Coverage,
     /// Which guest it was given to, if any.
@@ -62,6 +65,8 @@ pub struct Master {
     pub name: String,
     /// The streams it emits.
     pub streams: Vec<(SmmuId, Stream)>,
+    /// What is attached for it: the matches of its group that hold its streams.
+    pub matches: Vec<AtSmmu>,
     /// Which guest it was given to, if any.
     pub assignment: Option<Assignment>,
     state: State,
@@ -106,8 +111,8 @@ pub struct Change {
 pub struct AttachPlan {
     /// To whose stage 2.
     pub guest: GuestId,
-    /// Which streams, on which SMMUs.
-    pub streams: Vec<(SmmuId, Stream)>,
+    /// Which matches, on which SMMUs.
+    pub matches: Vec<AtSmmu>,
 }
 
 /// Why a master cannot be attached now.
@@ -156,6 +161,7 @@ impl Registry {
         self.masters.push(Master {
             name: spec.name,
             streams: spec.streams,
+            matches: by_smmu(&spec.matches),
             assignment: spec.assignment,
             state,
             born_us: now_us,
@@ -290,7 +296,7 @@ impl Registry {
         match master.state {
             State::Held => Ok(AttachPlan {
                 guest: assignment.guest,
-                streams: master.streams.clone(),
+                matches: master.matches.clone(),
             }),
             state => Err(NotNow::State(state)),
         }

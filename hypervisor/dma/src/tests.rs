@@ -18,9 +18,10 @@ fn given(guest: usize) -> Option<Assignment> {
 }
 
 fn covered(name: &str, streams: &[(SmmuId, u32)], assignment: Option<Assignment>) -> MasterSpec {
-    let streams = streams.iter().map(|(smmu, id)| (*smmu, stream(*id))).collect();
+    let streams: Vec<_> = streams.iter().map(|(smmu, id)| (*smmu, stream(*id))).collect();
     MasterSpec {
         name: name.into(),
+        matches: streams.clone(),
         streams,
         coverage: Coverage::Covered,
         assignment,
@@ -64,6 +65,22 @@ fn a_master_behind_two_smmus_waits_for_both() {
     assert_eq!(registry.driver_live(a, "v3", 1), vec![]);
     assert_eq!(registry.driver_live(b, "v3", 2).len(), 1);
     assert_eq!(registry.master(id).unwrap().state(), State::Held);
+}
+
+#[test]
+fn a_plan_has_the_matches_of_each_smmu_once() {
+    let (mut registry, a, b) = registry();
+    let wide = Stream { id: 0x10, mask: 0xf };
+    let spec = MasterSpec {
+        streams: vec![(b, stream(7)), (a, stream(0x12)), (a, stream(3))],
+        matches: vec![(b, stream(7)), (a, wide), (a, stream(3)), (a, wide)],
+        ..covered("dev", &[], given(0))
+    };
+    let id = registry.add_master(spec, 0);
+    registry.driver_live(a, "v2", 1);
+    registry.driver_live(b, "v2", 2);
+    let plan = registry.attach_plan(id).unwrap();
+    assert_eq!(plan.matches, [(a, vec![stream(3), wide]), (b, vec![stream(7)])]);
 }
 
 #[test]
@@ -156,6 +173,7 @@ fn uncovered_masters_need_the_partition_files_consent() {
     let spec = |assignment| MasterSpec {
         name: "dma".into(),
         streams: vec![],
+        matches: vec![],
         coverage: Coverage::Uncovered,
         assignment,
     };
@@ -246,6 +264,7 @@ fn the_owner_of_a_stream_is_found_under_its_mask() {
     let spec = MasterSpec {
         name: "wide".into(),
         streams: vec![(smmu, Stream { id: 0x40, mask: 0xf })],
+        matches: vec![],
         coverage: Coverage::Covered,
         assignment: given(0),
     };
@@ -344,7 +363,8 @@ proptest! {
             registry.add_master(covered("two", &[(a, 2), (b, 2)], given(1)), 0),
             registry.add_master(covered("three", &[(b, 3)], None), 0),
             registry.add_master(MasterSpec {
-                name: "bad".into(), streams: vec![], coverage: Coverage::Refused("bad".into()), assignment: given(0),
+                name: "bad".into(), streams: vec![], matches: vec![], assignment: given(0),
+                coverage: Coverage::Refused("bad".into()),
             }, 0),
         ];
         let mut refused_before = [false; 4];

@@ -6,8 +6,8 @@ use crate::instances::Instances;
 use crate::memory::HostMemory;
 use crate::{Parts, SmmuDriver};
 use driver_abi::{
-    ABI_VERSION, Domain, DriverOps, HostServices, Instance, InterruptLine, IpaRange, ProbeReport, SmmuInfo,
-    Status, Stream,
+    ABI_VERSION, Domain, DriverOps, HostServices, Instance, InterruptLine, IpaRange, MAX_STREAMS,
+    ProbeReport, SmmuInfo, Status, Stream,
 };
 use spin::Mutex;
 
@@ -123,30 +123,44 @@ fn take_over<D: SmmuDriver>(info: &SmmuInfo) -> Result<ProbeReport, Status> {
 }
 
 /// # Safety
-/// As [`enter`], for `stream` and `domain`.
+/// As [`enter`], for `count` structures at `streams` and for `domain`.
 unsafe extern "C" fn attach<D: SmmuDriver>(
     instance: Instance,
-    stream: *const Stream,
+    streams: *const Stream,
+    count: u32,
     domain: *const Domain,
 ) -> Status {
     // SAFETY: the caller's promise.
-    let stream = unsafe { stream.as_ref() };
+    let streams = unsafe { list(streams, count) };
     // SAFETY: as above.
     let domain = unsafe { domain.as_ref() };
-    let (Some(stream), Some(domain)) = (stream, domain) else {
+    let (Some(streams), Some(domain)) = (streams, domain) else {
         return Status::INVALID;
     };
-    D::component().on(instance, |driver| driver.attach(stream, domain))
+    D::component().on(instance, |driver| driver.attach(streams, domain))
 }
 
 /// # Safety
-/// As [`enter`], for `stream`.
-unsafe extern "C" fn detach<D: SmmuDriver>(instance: Instance, stream: *const Stream) -> Status {
+/// As [`enter`], for `count` structures at `streams`.
+unsafe extern "C" fn detach<D: SmmuDriver>(instance: Instance, streams: *const Stream, count: u32) -> Status {
     // SAFETY: the caller's promise.
-    let Some(stream) = (unsafe { stream.as_ref() }) else {
+    let Some(streams) = (unsafe { list(streams, count) }) else {
         return Status::INVALID;
     };
-    D::component().on(instance, |driver| driver.detach(stream))
+    D::component().on(instance, |driver| driver.detach(streams))
+}
+
+/// The streams of a call, if there are as many as a call may have.
+///
+/// # Safety
+/// `streams` is null or points to `count` streams that nobody writes, for as long as the slice is used.
+unsafe fn list<'s>(streams: *const Stream, count: u32) -> Option<&'s [Stream]> {
+    let count = usize::try_from(count).ok()?;
+    if streams.is_null() || !streams.is_aligned() || !(1..=MAX_STREAMS).contains(&count) {
+        return None;
+    }
+    // SAFETY: our caller's promise, for a pointer that is neither null nor misaligned.
+    Some(unsafe { core::slice::from_raw_parts(streams, count) })
 }
 
 /// # Safety

@@ -3,7 +3,7 @@
 //! A component is a binary of a few lines: a type that implements [`SmmuDriver`] and one [`component!`] that names
 //! it. This library is the rest: the entry point and the C functions of [`driver_abi`], the core's services as
 //! [`mmio`]'s seams ([`HostMemory`], [`HostClock`], [`mmio::Region`]), driver instances behind handles with generations,
-//! and the panic handler. There is no heap.
+//! and the panic handler. There is no heap. [`v2`] and [`v3`] say what lists of streams and errors are to either driver.
 //!
 //! `unsafe` stands where C pointers come in (`entry`) and where the core is called or table memory is accessed (`host`,
 //! `memory`).
@@ -18,6 +18,8 @@ mod panic;
 mod report;
 #[cfg(test)]
 mod tests;
+pub mod v2;
+pub mod v3;
 
 pub use driver_abi;
 pub use entry::{Component, enter};
@@ -51,11 +53,11 @@ pub trait SmmuDriver: Sized + Send + 'static {
     /// Takes over the SMMU: every stream aborts, translation is on. The handle in the report is filled in by the glue.
     fn probe(parts: Parts, info: &SmmuInfo) -> Result<(Self, ProbeReport), Status>;
 
-    /// Makes a stream translate through a domain.
-    fn attach(&mut self, stream: &Stream, domain: &Domain) -> Result<(), Status>;
+    /// Makes streams translate through a domain: all of them, or after an error none.
+    fn attach(&mut self, streams: &[Stream], domain: &Domain) -> Result<(), Status>;
 
-    /// Makes a stream abort.
-    fn detach(&mut self, stream: &Stream) -> Result<(), Status>;
+    /// Makes streams abort.
+    fn detach(&mut self, streams: &[Stream]) -> Result<(), Status>;
 
     /// Forgets cached translations of a range.
     fn invalidate(&mut self, range: &IpaRange) -> Result<(), Status>;

@@ -15,8 +15,8 @@
 use crate::*;
 use core::ptr;
 use driver_abi::{
-    ABI_VERSION, Context, DriverOps, FaultKind, HostServices, Instance, LogLevel, MappedMemory, SmmuInfo,
-    access,
+    ABI_VERSION, Context, DriverOps, FaultKind, HostServices, Instance, LogLevel, MAX_STREAMS, MappedMemory,
+    SmmuInfo, access,
 };
 use mmio::{Block, Bus, Clock, TableMemory};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
@@ -148,18 +148,24 @@ impl SmmuDriver for Fake {
             stream_bits: info.max_stream,
             output_bits: 44,
             vmid_bits: 16,
+            groups: 0,
+            banks: 0,
         };
         Ok((Fake { parts, table }, report))
     }
-    fn attach(&mut self, stream: &Stream, _: &Domain) -> Result<(), Status> {
-        if stream.id == 0xbad {
+    fn attach(&mut self, streams: &[Stream], _: &Domain) -> Result<(), Status> {
+        if streams.iter().any(|stream| stream.id == 0xbad) {
             Err(Status::STREAM_RANGE)
         } else {
             Ok(())
         }
     }
-    fn detach(&mut self, stream: &Stream) -> Result<(), Status> {
-        ASKED.with_borrow_mut(|asked| asked.push(format!("detach {:#x}", stream.id)));
+    fn detach(&mut self, streams: &[Stream]) -> Result<(), Status> {
+        let ids: Vec<_> = streams
+            .iter()
+            .map(|stream| format!(" {:#x}", stream.id))
+            .collect();
+        ASKED.with_borrow_mut(|asked| asked.push(format!("detach{}", ids.concat())));
         Ok(())
     }
     fn invalidate(&mut self, range: &IpaRange) -> Result<(), Status> {
@@ -224,13 +230,7 @@ fn info(registers: &[u64; 2]) -> SmmuInfo {
 }
 
 fn probe(ops: &DriverOps, info: &SmmuInfo) -> Result<Instance, Status> {
-    let mut report = ProbeReport {
-        instance: Instance(0),
-        features: 0,
-        stream_bits: 0,
-        output_bits: 0,
-        vmid_bits: 0,
-    };
+    let mut report = ProbeReport::EMPTY;
     // SAFETY: both pointers are to live structures.
     let status = unsafe { (ops.probe.unwrap())(info, &raw mut report) };
     if status.is_ok() {
@@ -240,12 +240,29 @@ fn probe(ops: &DriverOps, info: &SmmuInfo) -> Result<Instance, Status> {
     }
 }
 
+fn streams(ids: impl IntoIterator<Item = u32>) -> Vec<Stream> {
+    ids.into_iter().map(|id| Stream { id, mask: 0 }).collect()
+}
+
+static DOMAIN: Domain = Domain {
+    root: 0x4000_0000,
+    vmid: 1,
+    ipa_bits: 40,
+    pa_bits: 40,
+    start_level: 1,
+    reserved: [0; 3],
+};
+
 #[test]
 fn a_core_of_another_version_is_refused() {
     let mut ops = DriverOps::EMPTY;
     for other in [
         HostServices {
-            abi_version: 9,
+            abi_version: ABI_VERSION - 1,
+            ..SERVICES
+        },
+        HostServices {
+            abi_version: ABI_VERSION + 1,
             ..SERVICES
         },
         HostServices { size: 72, ..SERVICES },
@@ -261,15 +278,8 @@ fn operations_reach_the_driver_of_their_handle() {
     let (_guard, ops) = ops();
     let registers = [0x1234, 0];
     let instance = probe(&ops, &info(&registers)).unwrap();
-    let (good, bad) = (Stream { id: 8, mask: 0 }, Stream { id: 0xbad, mask: 0 });
-    let domain = Domain {
-        root: 0,
-        vmid: 1,
-        ipa_bits: 40,
-        pa_bits: 44,
-        start_level: 1,
-        reserved: [0; 3],
-    };
+    let (good, bad) = (streams([8, 9, 0xa]), streams([8, 0xbad]));
+    let domain = DOMAIN;
     let range = IpaRange {
         ipa: 0x4000,
         size: 0x1000,
@@ -279,18 +289,18 @@ fn operations_reach_the_driver_of_their_handle() {
     // SAFETY: all pointers are to live structures, or null.
     unsafe {
         assert_eq!(
-            (ops.attach.unwrap())(instance, &raw const good, &raw const domain),
+            (ops.attach.unwrap())(instance, good.as_ptr(), 3, &raw const domain),
             Status::OK
         );
         assert_eq!(
-            (ops.attach.unwrap())(instance, &raw const bad, &raw const domain),
+            (ops.attach.unwrap())(instance, bad.as_ptr(), 2, &raw const domain),
             Status::STREAM_RANGE
         );
         assert_eq!(
-            (ops.attach.unwrap())(instance, &raw const good, ptr::null()),
+            (ops.attach.unwrap())(instance, good.as_ptr(), 3, ptr::null()),
             Status::INVALID
         );
-        assert_eq!((ops.detach.unwrap())(instance, &raw const good), Status::OK);
+        assert_eq!((ops.detach.unwrap())(instance, good.as_ptr(), 2), Status::OK);
         assert_eq!((ops.invalidate.unwrap())(instance, &raw const range), Status::OK);
         assert_eq!(
             (ops.interrupt.unwrap())(instance, InterruptLine::EVENT_QUEUE),
@@ -303,12 +313,12 @@ fn operations_reach_the_driver_of_their_handle() {
         assert_eq!((ops.quiesce.unwrap())(instance), Status::TIMEOUT);
         assert_eq!((ops.release.unwrap())(instance), Status::OK);
         assert_eq!(
-            (ops.detach.unwrap())(instance, &raw const good),
+            (ops.detach.unwrap())(instance, good.as_ptr(), 3),
             Status::STALE_HANDLE
         );
         assert_eq!((ops.release.unwrap())(instance), Status::STALE_HANDLE);
     }
-    assert_eq!(ASKED.take(), ["detach 0x8", "invalidate 0x4000"]);
+    assert_eq!(ASKED.take(), ["detach 0x8 0x9", "invalidate 0x4000"]);
     let faults = core(|core| core::mem::take(&mut core.faults));
     assert_eq!(
         faults
@@ -317,6 +327,45 @@ fn operations_reach_the_driver_of_their_handle() {
             .collect::<Vec<_>>(),
         [(instance, 8); 2]
     );
+}
+
+#[test]
+fn lists_of_streams_have_a_pointer_and_as_many_as_a_call_takes() {
+    let (_guard, ops) = ops();
+    let registers = [0x1234, 0];
+    let instance = probe(&ops, &info(&registers)).unwrap();
+    // One more than a call takes, and room behind it for a pointer that is not aligned.
+    let all = streams(0..=MAX_STREAMS as u32 + 1);
+    let most = MAX_STREAMS as u32;
+    let odd = all.as_ptr().wrapping_byte_add(1);
+    let bad = [
+        (ptr::null(), 1),
+        (all.as_ptr(), 0),
+        (ptr::null(), 0),
+        (all.as_ptr(), most + 1),
+        (all.as_ptr(), u32::MAX),
+        (odd, 1),
+    ];
+    // SAFETY: the streams and the domain are live, and what is not to be followed is refused.
+    unsafe {
+        let (attach, detach) = (ops.attach.unwrap(), ops.detach.unwrap());
+        for (first, count) in bad {
+            assert_eq!(
+                attach(instance, first, count, &raw const DOMAIN),
+                Status::INVALID,
+                "{count}"
+            );
+            assert_eq!(detach(instance, first, count), Status::INVALID, "{count}");
+        }
+        assert_eq!(ASKED.take(), Vec::<String>::new());
+        assert_eq!(
+            attach(instance, all.as_ptr(), most, &raw const DOMAIN),
+            Status::OK
+        );
+        assert_eq!(detach(instance, all.as_ptr(), most), Status::OK);
+        assert_eq!((ops.release.unwrap())(instance), Status::OK);
+    }
+    assert_eq!(ASKED.take().len(), 1);
 }
 
 #[test]

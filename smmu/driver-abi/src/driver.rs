@@ -44,6 +44,23 @@ pub struct ProbeReport {
     pub output_bits: u32,
     /// Bits of VMID.
     pub vmid_bits: u32,
+    /// SMMUv1/v2: stream mapping groups, each of which matches one stream or more. 0 where there is no such thing.
+    pub groups: u32,
+    /// SMMUv1/v2: context banks that the driver uses, one for each address space. 0 where there is no such thing.
+    pub banks: u32,
+}
+
+impl ProbeReport {
+    /// Nothing found yet: what the core passes to `probe`.
+    pub const EMPTY: ProbeReport = ProbeReport {
+        instance: Instance(0),
+        features: 0,
+        stream_bits: 0,
+        output_bits: 0,
+        vmid_bits: 0,
+        groups: 0,
+        banks: 0,
+    };
 }
 
 /// Bits of [`ProbeReport::features`] and [`SmmuInfo::quirks`].
@@ -123,6 +140,9 @@ impl InterruptLine {
     pub const CONTEXT_FAULT: InterruptLine = InterruptLine(4);
 }
 
+/// The most streams that one call attaches or detaches: as many as an SMMUv2 has stream mapping groups at most.
+pub const MAX_STREAMS: usize = 128;
+
 /// The operations of a driver. The component fills in all of them.
 ///
 /// After `probe` the SMMU translates, with every stream aborting; no operation ever leaves a stream in bypass.
@@ -135,12 +155,22 @@ pub struct DriverOps {
     pub size: u32,
     /// Takes over the SMMU: allocates its structures, aborts every stream, enables translation.
     pub probe: Option<unsafe extern "C" fn(info: *const SmmuInfo, report: *mut ProbeReport) -> Status>,
-    /// Makes a stream translate through a domain. The stream must be detached.
+    /// Makes streams translate through a domain: all of them, or after an error none. They must be detached.
+    ///
+    /// There are `count` streams, from 1 to [`MAX_STREAMS`]. A driver may let those of one call share what the hardware
+    /// has few of, and expects them back in one call. [`Status::NO_ROOM`] if the hardware cannot hold them.
     pub attach: Option<
-        unsafe extern "C" fn(instance: Instance, stream: *const Stream, domain: *const Domain) -> Status,
+        unsafe extern "C" fn(
+            instance: Instance,
+            streams: *const Stream,
+            count: u32,
+            domain: *const Domain,
+        ) -> Status,
     >,
-    /// Makes a stream abort; returns once no transaction uses the old translation.
-    pub detach: Option<unsafe extern "C" fn(instance: Instance, stream: *const Stream) -> Status>,
+    /// Makes streams abort; returns once no transaction uses the old translation. The streams of one `attach` are
+    /// detached together.
+    pub detach:
+        Option<unsafe extern "C" fn(instance: Instance, streams: *const Stream, count: u32) -> Status>,
     /// Forgets cached translations of a range; returns once no transaction uses them.
     pub invalidate: Option<unsafe extern "C" fn(instance: Instance, range: *const IpaRange) -> Status>,
     /// Handles an interrupt: reports faults to the host and clears the cause. [`Status::AGAIN`] if it stopped early,
@@ -172,7 +202,7 @@ const POINTER: usize = 8;
 
 const _: () = {
     assert!(size_of::<SmmuInfo>() == 40);
-    assert!(size_of::<ProbeReport>() == 24);
+    assert!(size_of::<ProbeReport>() == 32);
     assert!(size_of::<Stream>() == 8);
     assert!(size_of::<Domain>() == 16);
     assert!(size_of::<IpaRange>() == 24);

@@ -15,7 +15,8 @@
 //! - A call runs on a stack of the component's own ([`STACK_SIZE`]) and has [`CALL_LIMIT_US`] to come back, and as much
 //!   once more in case that the whole machine was held up. One that panics, faults, or stays away is cut off, and the
 //!   component is never called again: its SMMUs stay as they are, with the gate shut behind them.
-//! - Pointers in a call are valid during that call only, and for the structure they name.
+//! - Pointers in a call are valid during that call only, and for the structure they name, or for as many as the count
+//!   beside them says.
 //! - Handles are generation-checked on both sides: a stale one is [`Status::STALE_HANDLE`], not a crash.
 //!
 //! Any change to a type here changes [`ABI_VERSION`]; sizes and offsets are checked at compile time below.
@@ -27,7 +28,8 @@ mod host;
 mod manifest;
 
 pub use driver::{
-    Domain, DriverOps, Entry, Instance, InterruptLine, IpaRange, ProbeReport, SmmuInfo, Stream, features,
+    Domain, DriverOps, Entry, Instance, InterruptLine, IpaRange, MAX_STREAMS, ProbeReport, SmmuInfo, Stream,
+    features,
 };
 pub use host::{Context, FaultKind, FaultRecord, HostServices, LogLevel, MappedMemory, access};
 pub use manifest::{
@@ -36,7 +38,7 @@ pub use manifest::{
 };
 
 /// The version of everything in this crate. Core and component must agree exactly.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// The name of the ELF entry symbol, for the linker script and for messages.
 pub const ENTRY_SYMBOL: &str = "component_entry";
@@ -71,9 +73,10 @@ impl Status {
     pub const BUSY: Status = Status(7);
     /// The stream ID lies outside what the SMMU can tell apart.
     pub const STREAM_RANGE: Status = Status(8);
-
     /// Done so far, and there is more to do: an interrupt was not the last, call again soon.
     pub const AGAIN: Status = Status(9);
+    /// The hardware has no stream match, context bank or VMID left. What it was asked for is not done.
+    pub const NO_ROOM: Status = Status(10);
 
     /// Whether the call succeeded.
     pub const fn is_ok(self) -> bool {
@@ -93,6 +96,7 @@ impl Status {
             Status::BUSY => "already in use",
             Status::STREAM_RANGE => "stream ID out of range",
             Status::AGAIN => "there is more to do",
+            Status::NO_ROOM => "no stream match, context bank or VMID is left",
             _ => "unknown status",
         }
     }

@@ -25,6 +25,15 @@ pub struct Group {
     pub peers_at: Vec<String>,
 }
 
+impl Group {
+    /// The group's matches that hold streams of one of its masters: what is programmed for that. A match that another one
+    /// holds is not: hardware must not find two for one ID.
+    pub fn matches_of(&self, master: &Master) -> Vec<Stream> {
+        let holds_one = |wide: &&Stream| master.streams.iter().any(|stream| wide.holds(stream));
+        self.streams.iter().filter(holds_one).copied().collect()
+    }
+}
+
 /// A place at which PCI functions may reach each other: its host bridge, and its requester ID.
 pub(crate) type Meeting = (NodeId, u16);
 

@@ -68,6 +68,11 @@ impl Banks {
         }
     }
 
+    /// How many can be used.
+    pub(crate) fn count(&self) -> u16 {
+        self.count
+    }
+
     /// Finds the bank of an address space, or one for it. A VMID has one address space: their TLB entries would mix. No
     /// bank may be leaving.
     pub(crate) fn place(&self, space: &Space) -> Result<Place, Error> {

@@ -92,6 +92,11 @@ impl<B: Bus, C: Clock> Driver<B, C> {
         self.groups.limits()
     }
 
+    /// How many address spaces there can be at a time: a context bank for each.
+    pub fn banks(&self) -> u16 {
+        self.banks.count()
+    }
+
     /// Whether walks are coherent with the CPUs' caches.
     pub fn coherent(&self) -> bool {
         self.setup.coherent

@@ -44,10 +44,10 @@ macro_rules! misbehaving {
                 let probe: fn(Parts) -> Status = $probe;
                 Err(probe(parts))
             }
-            fn attach(&mut self, _: &Stream, _: &Domain) -> Result<(), Status> {
+            fn attach(&mut self, _: &[Stream], _: &Domain) -> Result<(), Status> {
                 match *self {}
             }
-            fn detach(&mut self, _: &Stream) -> Result<(), Status> {
+            fn detach(&mut self, _: &[Stream]) -> Result<(), Status> {
                 match *self {}
             }
             fn invalidate(&mut self, _: &IpaRange) -> Result<(), Status> {

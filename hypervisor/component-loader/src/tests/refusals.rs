@@ -316,15 +316,15 @@ fn manifests() {
         |file| file.headers.push(file.headers[1]),
         "ambiguous manifest: there are several Portcullis notes in it",
     );
-    check(|file| file.manifest[0] = 2, "ABI 2, core speaks 1");
-    check(|file| file.manifest = vec![0, 0, 0, 0], "ABI 0, core speaks 1");
+    check(|file| file.manifest[0] = 1, "ABI 1, core speaks 2");
+    check(|file| file.manifest = vec![0, 0, 0, 0], "ABI 0, core speaks 2");
     check(
         |file| file.manifest.truncate(252),
-        "manifest has 252 bytes, ABI 1 has 256",
+        "manifest has 252 bytes, ABI 2 has 256",
     );
     check(
         |file| file.manifest.truncate(0),
-        "manifest has 0 bytes, ABI 1 has 256",
+        "manifest has 0 bytes, ABI 2 has 256",
     );
     check(
         |file| file.manifest[10] = 1,
@@ -351,12 +351,14 @@ fn manifests() {
 
 #[test]
 fn another_abi_version_is_said_before_anything_else() {
-    check(
-        |file| {
-            file.manifest[0] = 0;
-            file.dynamic.push((1, 0));
-            file.headers[3].flags = 7;
-        },
-        "ABI 0, core speaks 1",
-    );
+    for version in [0, 1, 3, 255] {
+        check(
+            |file| {
+                file.manifest[0] = version;
+                file.dynamic.push((1, 0));
+                file.headers[3].flags = 7;
+            },
+            &format!("ABI {version}, core speaks 2"),
+        );
+    }
 }

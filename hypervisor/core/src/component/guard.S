@@ -12,7 +12,7 @@
 
 .section .text.component, "ax"
 
-// extern "C" fn component_call(context: *mut Context, function: usize, arguments: *const [u64; 3]) -> Outcome
+// extern "C" fn component_call(context: *mut Context, function: usize, arguments: *const [u64; 4]) -> Outcome
 // Interrupts are masked; only the watchdog's priority gets through the mask of the interrupt controller.
 .global component_call
 component_call:
@@ -27,9 +27,8 @@ component_call:
     stp     x9, x10, [x0, #{registers} + 96]
     ldr     x9, [x0, #{stack_top}]
     mov     x10, x1
-    ldr     x3, [x2, #16]
     ldp     x0, x1, [x2]
-    mov     x2, x3
+    ldp     x2, x3, [x2, #16]
     mov     x29, xzr
     msr     sp_el0, x9
     msr     spsel, #0

@@ -89,7 +89,7 @@ struct Outcome {
 }
 
 unsafe extern "C" {
-    fn component_call(context: *mut Context, function: usize, arguments: *const [u64; 3]) -> Outcome;
+    fn component_call(context: *mut Context, function: usize, arguments: *const [u64; 4]) -> Outcome;
 }
 
 /// Calls `function` of a component on the stack that ends at `stack_top`.
@@ -98,7 +98,7 @@ unsafe extern "C" {
 /// - `function` is a C function in the component's text, which takes these arguments, and the component is mapped;
 /// - `stack_top` is 16-byte aligned, with [`driver_abi::STACK_SIZE`] bytes of mapped stack below it that nothing else uses;
 /// - pointers among the arguments are good for the call.
-pub(super) unsafe fn call(function: usize, arguments: [u64; 3], stack_top: usize, host: &Host) -> Ending {
+pub(super) unsafe fn call(function: usize, arguments: [u64; 4], stack_top: usize, host: &Host) -> Ending {
     let mut context = Context {
         registers: [0; 14],
         place: Place {

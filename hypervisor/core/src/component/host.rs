@@ -50,6 +50,8 @@ struct State {
     lost: u32,
     /// Lines printed in this call.
     lines: u32,
+    /// The last warning or error among them.
+    warning: Option<Line>,
     panic: Option<Line>,
 }
 
@@ -74,7 +76,9 @@ impl Host {
 
     /// Before a call: it may print again.
     pub(super) fn begin_call(&self) {
-        self.state.lock().lines = 0;
+        let mut state = self.state.lock();
+        state.lines = 0;
+        state.warning = None;
     }
 
     /// Before a probe: the SMMU's registers may be mapped, and it may have table memory.
@@ -191,14 +195,17 @@ impl Host {
 
     /// Prints a line of the component's.
     pub(super) fn print(&self, level: LogLevel, text: &[u8]) -> Result<(), Status> {
+        let text = printable(text);
         {
             let mut state = self.state.lock();
             state.lines += 1;
             if state.lines > LINE_LIMIT {
                 return Err(Status::BUSY);
             }
+            if matches!(level, LogLevel::ERROR | LogLevel::WARN) {
+                state.warning = Some(text);
+            }
         }
-        let text = printable(text);
         match level {
             LogLevel::ERROR => log::error!(target: "component", "{}: {text}", self.name),
             LogLevel::WARN => log::warn!(target: "component", "{}: {text}", self.name),
@@ -238,6 +245,12 @@ impl Host {
             ));
         }
         faults
+    }
+
+    /// The last warning of the call that just ended; empty if there was none.
+    pub(super) fn take_warning(&self) -> Arc<str> {
+        let text = self.state.lock().warning.take().unwrap_or_default();
+        Arc::from(text.as_str())
     }
 
     /// Keeps a panic message.

@@ -9,8 +9,8 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use dma::{AttachPlan, Change, Fault, FaultAction, Master, MasterId, SmmuId, State};
-use driver_abi::{FaultKind, FaultRecord, InterruptLine, IpaRange, Stream, access};
+use dma::{AtSmmu, AttachPlan, Change, Fault, FaultAction, Master, MasterId, SmmuId, State};
+use driver_abi::{Domain, FaultKind, FaultRecord, InterruptLine, IpaRange, MAX_STREAMS, Stream, access};
 use stage2::{Invalidate, InvalidateError, Walker};
 
 /// How often one interrupt lets a driver come back for more before other work gets its turn.
@@ -149,59 +149,65 @@ impl System {
         }
     }
 
-    /// Attaches all streams of a plan, or none. A stream that a master of the same group has attached already (the
-    /// registry proved that the group has one owner) is counted, not attached twice.
+    /// Attaches all streams of a plan, or none.
     fn attach(&self, plan: &AttachPlan) -> Result<(), String> {
         let guest = self.guest(plan.guest).ok_or("its guest could not be built")?;
         let domain = guest.domain();
-        for (done, (smmu, stream)) in plan.streams.iter().enumerate() {
-            let users = self
-                .attachments
-                .lock()
-                .get(&(*smmu, *stream))
-                .copied()
-                .unwrap_or(0);
-            let result = match users {
-                0 => self.drivers.attach(*smmu, stream, &domain),
-                _ => Some(Ok(())),
+        for (done, (smmu, streams)) in plan.matches.iter().enumerate() {
+            // What a master of the same group has attached already (the registry proved that the group has one owner) is
+            // counted, not attached twice.
+            let claimed = self.attachments.lock().claim(*smmu, streams);
+            let result = match claimed {
+                Ok(missing) => self
+                    .attach_missing(*smmu, &missing, &domain)
+                    .map_err(|error| (done + 1, error)),
+                Err(cut) => Err((done, cut.to_string())),
             };
-            let error = match result {
-                Some(Ok(())) => {
-                    self.attachments.lock().insert((*smmu, *stream), users + 1);
-                    continue;
-                }
-                Some(Err(error)) => {
-                    if error.is_fatal() {
-                        self.driver_down(*smmu, &error);
-                    }
-                    error.to_string()
-                }
-                None => "its SMMU lost its driver".to_string(),
-            };
-            self.detach(plan.streams.get(..done).unwrap_or_default());
-            return Err(error);
+            if let Err((claimed, error)) = result {
+                self.detach(plan.matches.get(..claimed).unwrap_or_default());
+                return Err(error);
+            }
         }
         Ok(())
     }
 
-    /// Makes streams abort, unless another master of the group still uses them. A driver that cannot do that is given
-    /// up, and its gate shut.
-    fn detach(&self, streams: &[(SmmuId, Stream)]) {
-        for key in streams {
-            let users = self.attachments.lock().get(key).copied().unwrap_or(0);
-            if users > 1 {
-                self.attachments.lock().insert(*key, users - 1);
-            } else {
-                self.block(*key);
+    /// Attaches streams that nobody has attached: in one call, so that the driver may pack them, unless there are more than
+    /// a call takes. After an error some of them may be attached.
+    fn attach_missing(&self, smmu: SmmuId, streams: &[Stream], domain: &Domain) -> Result<(), String> {
+        for part in streams.chunks(MAX_STREAMS) {
+            match self.drivers.attach(smmu, part, domain) {
+                Some(Ok(())) => self.attachments.lock().add(smmu, part),
+                Some(Err(error)) => {
+                    if error.is_fatal() {
+                        self.driver_down(smmu, &error);
+                    }
+                    return Err(error.to_string());
+                }
+                None => return Err("its SMMU lost its driver".to_string()),
             }
         }
+        Ok(())
     }
 
-    /// Makes a stream abort, whoever uses it.
-    fn block(&self, (smmu, stream): (SmmuId, Stream)) {
-        self.attachments.lock().remove(&(smmu, stream));
-        if let Some(Err(error)) = self.drivers.detach(smmu, &stream) {
-            self.driver_down(smmu, &error);
+    /// What is attached for a master while it is live.
+    fn matches(&self, id: MasterId) -> Vec<AtSmmu> {
+        let registry = self.registry.lock();
+        let matches = registry.master(id).map(|master| master.matches.clone());
+        matches.unwrap_or_default()
+    }
+
+    /// Makes streams abort, unless another master of the group still uses them.
+    fn detach(&self, streams: &[AtSmmu]) {
+        let unused = self.attachments.lock().release(streams);
+        self.block(&unused);
+    }
+
+    /// Makes the streams of whole attachments abort. A driver that cannot do that is given up, and its gate shut.
+    fn block(&self, attached: &[AtSmmu]) {
+        for (smmu, streams) in attached {
+            if let Some(Err(error)) = self.drivers.detach(*smmu, streams) {
+                self.driver_down(*smmu, &error);
+            }
         }
     }
 
@@ -213,10 +219,10 @@ impl System {
             let master = registry.master(id);
             master
                 .filter(|master| matches!(master.state(), State::Live(_) | State::Faulted(_)))
-                .map(|master| master.streams.clone())
+                .map(|master| master.matches.clone())
         };
-        if let Some(streams) = attached {
-            self.detach(&streams);
+        if let Some(matches) = attached {
+            self.detach(&matches);
             let change = self.registry.lock().detached(id, timer::now_us());
             self.report(change.as_slice());
         }
@@ -228,7 +234,7 @@ impl System {
             return;
         };
         self.drivers.remove(smmu);
-        self.attachments.lock().retain(|(of, _), _| *of != smmu);
+        self.attachments.lock().forget(smmu);
         let shut = unit.shut_again();
         if let Err(error) = unit.disable_interrupts() {
             log::warn!(target: "smmu", "{}: its interrupts cannot be turned off: {error}", unit.path);
@@ -376,13 +382,9 @@ impl System {
     fn quarantine(&self, id: MasterId, what: String) {
         let change = self.registry.lock().quarantined(id, what, timer::now_us());
         if change.is_some() {
-            let streams = self
-                .registry
-                .lock()
-                .master(id)
-                .map(|master| master.streams.clone())
-                .unwrap_or_default();
-            streams.into_iter().for_each(|stream| self.block(stream));
+            let matches = self.matches(id);
+            let cut = self.attachments.lock().cut(&matches);
+            self.block(&cut);
         }
         self.report(change.as_slice());
     }

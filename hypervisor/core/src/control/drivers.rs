@@ -10,7 +10,9 @@ use alloc::vec::Vec;
 use bundle::Bundle;
 use component_loader::{SignatureError, TrustedKey};
 use dma::SmmuId;
-use driver_abi::{Domain, FaultRecord, Instance, InterruptLine, IpaRange, Status, Stream, features};
+use driver_abi::{
+    Domain, FaultRecord, Instance, InterruptLine, IpaRange, ProbeReport, Status, Stream, features,
+};
 use spin::Mutex;
 
 /// The key that components must be signed with, as the build handed it in.
@@ -47,7 +49,7 @@ impl DriverError {
     /// Whether it is more than a refusal: what the SMMU does now is not known.
     pub fn is_fatal(&self) -> bool {
         match self.error {
-            CallError::Failed(status) => matches!(status, Status::TIMEOUT | Status::DEVICE_ERROR),
+            CallError::Failed { status, .. } => matches!(status, Status::TIMEOUT | Status::DEVICE_ERROR),
             CallError::Died(_) | CallError::Dead(_) => true,
         }
     }
@@ -167,7 +169,7 @@ impl Drivers {
                 "non-coherent"
             },
             report.vmid_bits,
-        ))
+        ) + &resources(&report))
     }
 
     /// An SMMU whose driver's component died.
@@ -201,17 +203,22 @@ impl Drivers {
         Some(work(&driver.component, driver.instance).map_err(|error| DriverError { operation, error }))
     }
 
-    /// Makes a stream translate through a domain.
-    pub fn attach(&self, smmu: SmmuId, stream: &Stream, domain: &Domain) -> Option<Result<(), DriverError>> {
+    /// Makes streams translate through a domain: all of them, or none.
+    pub fn attach(
+        &self,
+        smmu: SmmuId,
+        streams: &[Stream],
+        domain: &Domain,
+    ) -> Option<Result<(), DriverError>> {
         self.call(smmu, "attach", |component, instance| {
-            component.attach(instance, stream, domain)
+            component.attach(instance, streams, domain)
         })
     }
 
-    /// Makes a stream abort.
-    pub fn detach(&self, smmu: SmmuId, stream: &Stream) -> Option<Result<(), DriverError>> {
+    /// Makes streams abort that were attached by one call.
+    pub fn detach(&self, smmu: SmmuId, streams: &[Stream]) -> Option<Result<(), DriverError>> {
         self.call(smmu, "detach", |component, instance| {
-            component.detach(instance, stream)
+            component.detach(instance, streams)
         })
     }
 
@@ -250,6 +257,20 @@ impl Drivers {
             ))
         })
     }
+}
+
+/// What an SMMU has few of, where its architecture limits it.
+fn resources(report: &ProbeReport) -> String {
+    let mut text = String::new();
+    for (count, what) in [
+        (report.groups, "stream mapping groups"),
+        (report.banks, "context banks"),
+    ] {
+        if count != 0 {
+            text += &format!(", {count} {what}");
+        }
+    }
+    text
 }
 
 /// Prints what was loaded.

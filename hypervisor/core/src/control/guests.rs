@@ -14,7 +14,7 @@ use dma::{Assignment, Coverage, GuestId, MasterId, MasterSpec, Registry, SmmuId,
 use partition::{Device, DeviceName, Dma, Wait, When};
 use pci::Bdf;
 use stage2::{Geometry, WalkerLimits};
-use topology::{Graph, Identity};
+use topology::{Graph, Identity, MasterIndex};
 use vdev::ecam::Action;
 
 /// A device of a guest: which master it is, and where it sits.
@@ -48,7 +48,7 @@ pub fn register(
         wishes.extend(guest.devices.iter().map(|device| (GuestId(index), guest, device)));
     }
     let mut given = Vec::new();
-    for master in graph.masters() {
+    for (index, master) in graph.masters().iter().enumerate() {
         let position = wishes
             .iter()
             .position(|(_, _, device)| is_that(&device.name, &master.identity));
@@ -62,21 +62,13 @@ pub fn register(
         if let Some((_, guest, device)) = wish {
             coverage = narrow(coverage, guest, device, place.is_some());
         }
-        let streams = master.streams.iter();
+        let group = graph.group_of(MasterIndex(index));
+        let matches = group.map_or_else(Vec::new, |group| group.matches_of(master));
         let id = registry.add_master(
             MasterSpec {
                 name: master.identity.to_string(),
-                streams: streams
-                    .map(|s| {
-                        (
-                            SmmuId(s.smmu.0),
-                            driver_abi::Stream {
-                                id: s.id,
-                                mask: s.mask,
-                            },
-                        )
-                    })
-                    .collect(),
+                streams: at_smmus(&master.streams),
+                matches: at_smmus(&matches),
                 coverage,
                 assignment: wish.map(|(guest, _, device)| assignment(guest, device)),
             },
@@ -106,6 +98,7 @@ pub fn register(
         let spec = MasterSpec {
             name: device.name.to_string(),
             streams: Vec::new(),
+            matches: Vec::new(),
             coverage: Coverage::Refused(why),
             assignment: Some(assignment(guest, device)),
         };
@@ -118,6 +111,15 @@ pub fn register(
         });
     }
     (registry, given)
+}
+
+/// The graph's streams as the registry and the drivers have them.
+fn at_smmus(streams: &[topology::Stream]) -> Vec<(SmmuId, driver_abi::Stream)> {
+    let own = |stream: &topology::Stream| {
+        let &topology::Stream { smmu, id, mask } = stream;
+        (SmmuId(smmu.0), driver_abi::Stream { id, mask })
+    };
+    streams.iter().map(own).collect()
 }
 
 /// Why a platform device is refused.

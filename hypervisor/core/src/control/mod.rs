@@ -17,7 +17,6 @@ use crate::arch::{cpu, gic, percpu, timer};
 use crate::boot::Machine;
 use crate::smmus::Unit;
 use crate::vm::{self, Guest};
-use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use binding::Walkers;
@@ -26,8 +25,8 @@ use commands::Typing;
 use core::fmt::Write;
 use core::sync::atomic::{AtomicBool, Ordering};
 use devicetree::Tree;
-use dma::{Due, FaultLog, GuestId, MasterId, Registry, Schedule, SmmuId};
-use driver_abi::{InterruptLine, Stream};
+use dma::{Attachments, Due, FaultLog, GuestId, MasterId, Registry, Schedule, SmmuId};
+use driver_abi::InterruptLine;
 use drivers::Drivers;
 use fabric::HostBridge;
 use partition::Partition;
@@ -47,8 +46,7 @@ pub struct System {
     drivers: Drivers,
     bridges: Vec<HostBridge>,
     registry: Mutex<Registry>,
-    /// How many masters use an attached stream.
-    attachments: Mutex<BTreeMap<(SmmuId, Stream), u32>>,
+    attachments: Mutex<Attachments>,
     faults: Mutex<FaultLog>,
     /// Interrupts of SMMUs whose drivers had more to do.
     unfinished: Mutex<Vec<(SmmuId, InterruptLine)>>,
@@ -139,7 +137,7 @@ impl System {
             drivers: Drivers::new(units.len()),
             bridges,
             registry: Mutex::new(registry),
-            attachments: Mutex::new(BTreeMap::new()),
+            attachments: Mutex::new(Attachments::new()),
             faults: Mutex::new(FaultLog::new()),
             unfinished: Mutex::new(Vec::new()),
             guests: Vec::new(),

@@ -4,9 +4,10 @@
 use component_glue::driver_abi::{
     Domain, FaultRecord, InterruptLine, IpaRange, ProbeReport, SmmuInfo, Status, Stream, features,
 };
+use component_glue::v2::{self, failed};
 use component_glue::{Component, HostClock, Instances, Parts, SmmuDriver, bits, component, record, warn};
 use mmio::Region;
-use smmu_v2::{Driver, Error, Frames, Setup, Smmu};
+use smmu_v2::{Driver, Frames, Setup, Smmu};
 
 component! {
     driver: Unit,
@@ -60,23 +61,18 @@ impl SmmuDriver for Unit {
             stream_bits: u16::BITS - driver.limits().id_bits.leading_zeros(),
             output_bits: found.output_bits.into(),
             vmid_bits: found.vmid_bits.into(),
+            groups: found.groups.into(),
+            banks: driver.banks().into(),
         };
         Ok((Unit(driver), report))
     }
 
-    fn attach(&mut self, stream: &Stream, domain: &Domain) -> Result<(), Status> {
-        let domain = smmu_v2::Domain {
-            root: domain.root,
-            vmid: domain.vmid,
-            ipa_bits: domain.ipa_bits,
-            pa_bits: domain.pa_bits,
-            start_level: domain.start_level,
-        };
-        self.0.attach(&[own(stream)], &domain).map_err(failed("attach"))
+    fn attach(&mut self, streams: &[Stream], domain: &Domain) -> Result<(), Status> {
+        v2::attach(&mut self.0, streams, domain)
     }
 
-    fn detach(&mut self, stream: &Stream) -> Result<(), Status> {
-        self.0.detach(&[own(stream)]).map_err(failed("detach"))
+    fn detach(&mut self, streams: &[Stream]) -> Result<(), Status> {
+        v2::detach(&mut self.0, streams)
     }
 
     fn invalidate(&mut self, range: &IpaRange) -> Result<(), Status> {
@@ -108,33 +104,6 @@ impl SmmuDriver for Unit {
         match self.0.release() {
             Ok(_) => Ok(()),
             Err(kept) => Err((Unit(kept.driver), failed("release")(kept.error))),
-        }
-    }
-}
-
-/// The ABI's stream as the driver's.
-fn own(stream: &Stream) -> smmu_v2::Stream {
-    smmu_v2::Stream {
-        id: stream.id,
-        mask: stream.mask,
-    }
-}
-
-/// Prints what the driver says of an error, which a status cannot carry, and turns it into a status.
-fn failed(operation: &'static str) -> impl Fn(Error) -> Status {
-    move |error| {
-        warn(operation, &error);
-        match error {
-            Error::GateOpen(_) | Error::Gate(_) | Error::Register { .. } => Status::DEVICE_ERROR,
-            Error::Unsupported(_) => Status::UNSUPPORTED,
-            Error::Sync(_) => Status::TIMEOUT,
-            Error::StreamRange { .. } => Status::STREAM_RANGE,
-            Error::Attached { .. }
-            | Error::VmidTaken { .. }
-            | Error::PartOfGroup { .. }
-            | Error::Groups { .. }
-            | Error::Banks { .. } => Status::BUSY,
-            Error::Overlap { .. } | Error::Domain(_) | Error::Range { .. } => Status::INVALID,
         }
     }
 }

@@ -4,11 +4,12 @@
 use component_glue::driver_abi::{
     Domain, FaultRecord, InterruptLine, IpaRange, ProbeReport, SmmuInfo, Status, Stream, features,
 };
+use component_glue::v3::{self, failed};
 use component_glue::{
     Component, HostClock, HostMemory, Instances, Parts, SmmuDriver, bits, component, record, warn,
 };
 use mmio::Region;
-use smmu_v3::{Driver, Error, Setup};
+use smmu_v3::{Driver, Setup};
 
 component! {
     driver: Smmu,
@@ -47,23 +48,18 @@ impl SmmuDriver for Smmu {
             stream_bits: driver.stream_bits().into(),
             output_bits: found.output_bits.into(),
             vmid_bits: found.vmid_bits.into(),
+            groups: 0,
+            banks: 0,
         };
         Ok((Smmu(driver), report))
     }
 
-    fn attach(&mut self, stream: &Stream, domain: &Domain) -> Result<(), Status> {
-        let domain = smmu_v3::Domain {
-            root: domain.root,
-            vmid: domain.vmid,
-            ipa_bits: domain.ipa_bits,
-            pa_bits: domain.pa_bits,
-            start_level: domain.start_level,
-        };
-        self.0.attach(exact(stream)?, &domain).map_err(failed("attach"))
+    fn attach(&mut self, streams: &[Stream], domain: &Domain) -> Result<(), Status> {
+        v3::attach(&mut self.0, streams, domain)
     }
 
-    fn detach(&mut self, stream: &Stream) -> Result<(), Status> {
-        self.0.detach(exact(stream)?).map_err(failed("detach"))
+    fn detach(&mut self, streams: &[Stream]) -> Result<(), Status> {
+        v3::detach(&mut self.0, streams)
     }
 
     fn invalidate(&mut self, range: &IpaRange) -> Result<(), Status> {
@@ -98,31 +94,6 @@ impl SmmuDriver for Smmu {
         match self.0.release() {
             Ok(_) => Ok(()),
             Err(kept) => Err((Smmu(kept.driver), failed("release")(kept.error))),
-        }
-    }
-}
-
-/// SMMUv3 compares every bit of a stream ID.
-fn exact(stream: &Stream) -> Result<u32, Status> {
-    if stream.mask == 0 {
-        Ok(stream.id)
-    } else {
-        Err(Status::INVALID)
-    }
-}
-
-/// Prints what the driver says of an error, which a status cannot carry, and turns it into a status.
-fn failed(operation: &'static str) -> impl Fn(Error) -> Status {
-    move |error| {
-        warn(operation, &error);
-        match error {
-            Error::GateOpen { .. } | Error::Command(_) => Status::DEVICE_ERROR,
-            Error::Unsupported(_) => Status::UNSUPPORTED,
-            Error::NoMemory(_) => Status::NO_MEMORY,
-            Error::Register { .. } | Error::CommandTimeout { .. } => Status::TIMEOUT,
-            Error::StreamRange { .. } => Status::STREAM_RANGE,
-            Error::Attached { .. } | Error::VmidTaken { .. } => Status::BUSY,
-            Error::Domain(_) | Error::Range { .. } => Status::INVALID,
         }
     }
 }

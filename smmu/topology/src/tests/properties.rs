@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::tree;
 use crate::blob::Writer;
-use crate::{Coverage, Graph, PciFunction};
+use crate::{Coverage, Graph, MasterIndex, PciFunction};
 
 /// Stream IDs and masks are drawn from so many bits, so that they meet.
 const BITS: u32 = 5;
@@ -279,6 +279,29 @@ proptest! {
     #[test]
     fn masks_group_and_refuse_as_their_numbers_say((board, order) in with_order(masked_board())) {
         prop_assert_eq!(seen(&board.write(Form::Generic, &order)), board.expected());
+    }
+
+    /// What is programmed for masters, each for itself and in any order, matches all their streams, and none twice.
+    #[test]
+    fn matches_hold_every_stream_once((board, order) in with_order(masked_board())) {
+        let tree = tree(&board.write(Form::Generic, &order));
+        let graph = Graph::build(&tree, &[]);
+        let mut programmed = BTreeSet::new();
+        for (index, master) in graph.masters().iter().enumerate() {
+            if master.coverage != Coverage::Covered {
+                continue;
+            }
+            let matches = graph.group_of(MasterIndex(index)).unwrap().matches_of(master);
+            for stream in &master.streams {
+                let holders = matches.iter().filter(|wide| wide.holds(stream)).count();
+                prop_assert_eq!(holders, 1, "{}", stream);
+            }
+            programmed.extend(matches);
+        }
+        for (index, one) in programmed.iter().enumerate() {
+            let mut others = programmed.iter().skip(index + 1);
+            prop_assert!(!others.any(|other| one.overlaps(other)), "{}", one);
+        }
     }
 
     #[test]

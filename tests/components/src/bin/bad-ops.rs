@@ -32,8 +32,9 @@ unsafe extern "C" fn component_entry(_: *const HostServices, ops: *mut DriverOps
         return Status::INVALID;
     };
     // SAFETY: none. That the core looks where an operation points before it calls it is what the test is about.
-    let stray =
-        unsafe { core::mem::transmute::<*const u32, unsafe extern "C" fn(_, _, _) -> _>(NOT_CODE.as_ptr()) };
+    let stray = unsafe {
+        core::mem::transmute::<*const u32, unsafe extern "C" fn(_, _, _, _) -> _>(NOT_CODE.as_ptr())
+    };
     *ops = DriverOps {
         abi_version: ABI_VERSION,
         size: 64,

@@ -1,0 +1,255 @@
+//! Which streams are attached, with which others, and for how many masters.
+
+use crate::SmmuId;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+use core::fmt;
+use driver_abi::Stream;
+
+/// Streams of one SMMU.
+pub type AtSmmu = (SmmuId, Vec<Stream>);
+
+/// Sorts streams by SMMU, each once.
+pub(crate) fn by_smmu(streams: &[(SmmuId, Stream)]) -> Vec<AtSmmu> {
+    let sorted: BTreeSet<_> = streams.iter().copied().collect();
+    let mut all: Vec<AtSmmu> = Vec::new();
+    for (smmu, stream) in sorted {
+        match all.last_mut() {
+            Some((last, streams)) if *last == smmu => streams.push(stream),
+            _ => all.push((smmu, alloc::vec![stream])),
+        }
+    }
+    all
+}
+
+/// A stream was made to abort for a fault, and nobody attaches it again before its master is taken from its guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut(pub Stream);
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "stream {:#x} aborts since a device that shares it faulted",
+            self.0.id
+        )
+    }
+}
+
+/// Streams that one call attached. They leave together: a driver may have let them share a stream match.
+#[derive(Debug)]
+struct Set {
+    smmu: SmmuId,
+    /// Each with the number of masters that use it.
+    streams: Vec<(Stream, u32)>,
+}
+
+impl Set {
+    fn users(&mut self, smmu: SmmuId, stream: Stream) -> Option<&mut u32> {
+        let mut streams = self.streams.iter_mut().filter(|_| self.smmu == smmu);
+        streams.find(|(own, _)| *own == stream).map(|(_, users)| users)
+    }
+
+    fn holds(&self, smmu: SmmuId, stream: Stream) -> bool {
+        self.smmu == smmu && self.streams.iter().any(|(own, _)| *own == stream)
+    }
+
+    fn is_unused(&self) -> bool {
+        self.streams.iter().all(|(_, users)| *users == 0)
+    }
+}
+
+/// All attached streams. Each is in one set at most, so that no stream is attached twice.
+#[derive(Debug, Default)]
+pub struct Attachments {
+    sets: Vec<Set>,
+    cut: BTreeSet<(SmmuId, Stream)>,
+}
+
+impl Attachments {
+    /// Nothing is attached.
+    pub const fn new() -> Self {
+        Attachments {
+            sets: Vec::new(),
+            cut: BTreeSet::new(),
+        }
+    }
+
+    /// Counts one more master for those of its streams that another master of its group has attached, and returns the
+    /// others: they are to be attached, and [`add`](Self::add)ed. Nothing is counted if one of them may not be attached.
+    pub fn claim(&mut self, smmu: SmmuId, streams: &[Stream]) -> Result<Vec<Stream>, Cut> {
+        if let Some(stream) = streams.iter().find(|stream| self.cut.contains(&(smmu, **stream))) {
+            return Err(Cut(*stream));
+        }
+        let mut missing = Vec::new();
+        for stream in streams {
+            match self.users(smmu, *stream) {
+                Some(users) => *users = users.saturating_add(1),
+                None => missing.push(*stream),
+            }
+        }
+        Ok(missing)
+    }
+
+    /// One call has attached these streams, for one master.
+    pub fn add(&mut self, smmu: SmmuId, streams: &[Stream]) {
+        let streams = streams.iter().map(|stream| (*stream, 1)).collect();
+        self.sets.push(Set { smmu, streams });
+    }
+
+    /// One master less uses these streams. Returns the sets that nobody uses any more, which are to be detached: each in
+    /// one call. Streams that are not attached are no matter, and those that were cut may be attached again.
+    pub fn release(&mut self, streams: &[AtSmmu]) -> Vec<AtSmmu> {
+        for (smmu, stream) in each(streams) {
+            self.cut.remove(&(smmu, stream));
+            if let Some(users) = self.users(smmu, stream) {
+                *users = users.saturating_sub(1);
+            }
+        }
+        self.take(Set::is_unused)
+    }
+
+    /// A master faulted. Returns the sets that hold one of its streams, whoever uses them, which are to be detached: each
+    /// in one call.
+    pub fn cut(&mut self, streams: &[AtSmmu]) -> Vec<AtSmmu> {
+        self.cut.extend(each(streams));
+        self.take(|set| each(streams).any(|(smmu, stream)| set.holds(smmu, stream)))
+    }
+
+    /// An SMMU has no driver any more: nothing is attached there.
+    pub fn forget(&mut self, smmu: SmmuId) {
+        self.sets.retain(|set| set.smmu != smmu);
+    }
+
+    fn users(&mut self, smmu: SmmuId, stream: Stream) -> Option<&mut u32> {
+        self.sets.iter_mut().find_map(|set| set.users(smmu, stream))
+    }
+
+    fn take(&mut self, which: impl Fn(&Set) -> bool) -> Vec<AtSmmu> {
+        let taken = self.sets.extract_if(.., |set| which(set));
+        taken
+            .map(|set| {
+                (
+                    set.smmu,
+                    set.streams.into_iter().map(|(stream, _)| stream).collect(),
+                )
+            })
+            .collect()
+    }
+}
+
+fn each(streams: &[AtSmmu]) -> impl Iterator<Item = (SmmuId, Stream)> {
+    streams.iter().flat_map(|(smmu, streams)| {
+        let smmu = *smmu;
+        streams.iter().map(move |stream| (smmu, *stream))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::BTreeMap;
+    use alloc::vec;
+    use proptest::prelude::*;
+
+    const SMMU: SmmuId = SmmuId(0);
+    const OTHER: SmmuId = SmmuId(1);
+
+    fn streams(ids: impl IntoIterator<Item = u32>) -> Vec<Stream> {
+        ids.into_iter().map(|id| Stream { id, mask: 0 }).collect()
+    }
+
+    fn at(smmu: SmmuId, ids: impl IntoIterator<Item = u32>) -> Vec<AtSmmu> {
+        vec![(smmu, streams(ids))]
+    }
+
+    #[test]
+    fn a_stream_of_two_masters_is_attached_once_and_leaves_with_the_last() {
+        let mut attachments = Attachments::new();
+        assert_eq!(attachments.claim(SMMU, &streams([4, 5])), Ok(streams([4, 5])));
+        attachments.add(SMMU, &streams([4, 5]));
+        assert_eq!(attachments.claim(SMMU, &streams([5, 6])), Ok(streams([6])));
+        attachments.add(SMMU, &streams([6]));
+        // 4 stays with 5, since the driver may have packed them.
+        assert_eq!(attachments.release(&at(SMMU, [4, 5])), []);
+        let mut left = attachments.release(&at(SMMU, [5, 6]));
+        left.sort();
+        assert_eq!(left, [(SMMU, streams([4, 5])), (SMMU, streams([6]))]);
+        assert_eq!(attachments.release(&at(SMMU, [4, 5, 6])), []);
+    }
+
+    #[test]
+    fn smmus_have_nothing_in_common() {
+        let mut attachments = Attachments::new();
+        attachments.add(SMMU, &streams([1]));
+        assert_eq!(attachments.claim(OTHER, &streams([1])), Ok(streams([1])));
+        attachments.add(OTHER, &streams([1]));
+        attachments.forget(SMMU);
+        assert_eq!(attachments.claim(SMMU, &streams([1])), Ok(streams([1])));
+        assert_eq!(attachments.release(&at(OTHER, [1])), at(OTHER, [1]));
+    }
+
+    #[test]
+    fn what_faulted_is_cut_for_all_and_stays_cut() {
+        let mut attachments = Attachments::new();
+        attachments.add(SMMU, &streams([1, 2]));
+        attachments.add(SMMU, &streams([3]));
+        assert_eq!(attachments.claim(SMMU, &streams([2])), Ok(vec![]));
+        assert_eq!(attachments.cut(&at(SMMU, [2, 9])), at(SMMU, [1, 2]));
+        let refused = attachments.claim(SMMU, &streams([3, 2]));
+        assert_eq!(refused, Err(Cut(Stream { id: 2, mask: 0 })));
+        assert_eq!(
+            refused.unwrap_err().to_string(),
+            "stream 0x2 aborts since a device that shares it faulted"
+        );
+        // The refused one is not counted.
+        assert_eq!(attachments.release(&at(SMMU, [3])), at(SMMU, [3]));
+        // Its guest stopped.
+        assert_eq!(attachments.release(&at(SMMU, [2])), []);
+        assert_eq!(attachments.claim(SMMU, &streams([2])), Ok(streams([2])));
+    }
+
+    proptest! {
+        /// Masters come and go in any order. What the hardware is told never attaches a stream twice, detaches what was
+        /// attached by one call in one call, and leaves what some master uses attached.
+        #[test]
+        fn hardware_is_told_each_stream_once(
+            masters in prop::collection::vec(prop::collection::btree_set(0..8_u32, 1..4), 4),
+            steps in prop::collection::vec(0..4_usize, 0..32),
+        ) {
+            let mut attachments = Attachments::new();
+            // By stream: which call attached it.
+            let mut hardware = BTreeMap::new();
+            let mut live = [false; 4];
+            for (call, who) in steps.into_iter().enumerate() {
+                let wanted = streams(masters[who].iter().copied());
+                if live[who] {
+                    for (_, gone) in attachments.release(&[(SMMU, wanted)]) {
+                        let by = hardware[&gone[0]];
+                        let together: Vec<_> = hardware.iter().filter(|(_, call)| **call == by).collect();
+                        prop_assert_eq!(together.len(), gone.len());
+                        for stream in &gone {
+                            prop_assert_eq!(hardware.remove(stream), Some(by));
+                        }
+                    }
+                } else {
+                    let missing = attachments.claim(SMMU, &wanted).unwrap();
+                    for stream in &missing {
+                        prop_assert_eq!(hardware.insert(*stream, call), None);
+                    }
+                    if !missing.is_empty() {
+                        attachments.add(SMMU, &missing);
+                    }
+                }
+                live[who] = !live[who];
+                for (streams, _) in masters.iter().zip(live).filter(|(_, live)| *live) {
+                    let attached = |id: &u32| hardware.contains_key(&Stream { id: *id, mask: 0 });
+                    prop_assert!(streams.iter().all(attached));
+                }
+                if live == [false; 4] {
+                    prop_assert!(hardware.is_empty());
+                }
+            }
+        }
+    }
+}
