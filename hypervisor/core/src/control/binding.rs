@@ -126,6 +126,9 @@ impl System {
                 self.report(change.as_slice());
                 if change.is_some() {
                     self.show(id);
+                } else {
+                    // Another CPU has given one of its drivers up, before it was live.
+                    self.detach(&plan.matches);
                 }
                 // Another CPU may have given the driver up meanwhile, and hidden what was not shown yet.
                 let state = self.registry.lock().master(id).map(Master::state);
@@ -251,6 +254,10 @@ impl System {
         self.report(&changes);
         for change in changes {
             self.hide(change.master);
+            // It may be attached at other SMMUs, and waits now: nothing of it stays open.
+            if matches!(change.from, State::Live(_)) {
+                self.detach(&self.matches(change.master));
+            }
         }
         // A component that died drives none of its SMMUs any more.
         if let Some(other) = self.drivers.dead() {
