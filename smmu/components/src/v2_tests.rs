@@ -29,7 +29,6 @@ impl Machine {
         shut_v2(&smmu, &time).unwrap();
         model.forbid_bypass();
         let setup = Setup {
-            max_stream: 0x7fff,
             coherent: true,
             vmid_base: 0,
         };

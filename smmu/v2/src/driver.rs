@@ -14,8 +14,6 @@ use smmu_gate::v2::{Features, Frames, Smmu, opening, shut_v2};
 /// What the driver has to be told about an SMMU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setup {
-    /// The highest stream ID that any master emits.
-    pub max_stream: u32,
     /// Whether the SMMU's walks are coherent with the CPUs' caches. This comes from whoever writes the tables, and
     /// overrides the SMMU's own opinion.
     pub coherent: bool,
@@ -64,7 +62,7 @@ impl<B: Bus, C: Clock> Driver<B, C> {
             return Err(Error::GateOpen(opening));
         }
         power::check(smmu.features())?;
-        let extended = power::extended(smmu.features(), setup);
+        let extended = power::extended(smmu.features());
         if let Err(error) = power::start(&smmu, &clock, extended) {
             // The error to report is the first one.
             let _ = shut_v2(&smmu, &clock);

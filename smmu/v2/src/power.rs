@@ -1,6 +1,5 @@
 //! Switching an SMMU on: what is set before the first stream is attached.
 
-use crate::driver::Setup;
 use crate::error::{Error, Missing};
 use crate::fault;
 use crate::registers::{ACR, ACTLR, Registers};
@@ -27,9 +26,10 @@ pub(crate) fn check(features: &Features) -> Result<(), Error> {
     Err(Error::Unsupported(missing))
 }
 
-/// Whether stream IDs are to have 16 bits: only if some master needs the last one.
-pub(crate) fn extended(features: &Features, setup: &Setup) -> bool {
-    features.extended_ids && setup.max_stream > 0x7fff
+/// Whether stream IDs have 16 bits: wherever they can. A last bit that is not compared would give a stream to the owner of
+/// another one.
+pub(crate) fn extended(features: &Features) -> bool {
+    features.extended_ids
 }
 
 /// Sets up an SMMU that is shut, and stays as shut as it is: interrupts come on, and formats are chosen, which can change

@@ -109,7 +109,7 @@ fn report_v2(features: &v2::Features, found: Found) -> Report {
             },
             features.banks
         ),
-        stream_bits: features.stream_bits,
+        stream_bits: features.compared_bits(),
         input_bits,
         output_bits,
         found,

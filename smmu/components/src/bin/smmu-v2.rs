@@ -29,7 +29,6 @@ impl SmmuDriver for Unit {
 
     fn probe(parts: Parts, info: &SmmuInfo) -> Result<(Self, ProbeReport), Status> {
         let setup = Setup {
-            max_stream: info.max_stream,
             coherent: info.coherent != 0,
             // The core's VMIDs are those of the whole machine: SMMUs that share theirs have nothing to keep apart.
             vmid_base: 0,

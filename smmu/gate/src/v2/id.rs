@@ -156,6 +156,11 @@ impl Features {
         (self.input_bits.min(most), self.output_bits.min(most))
     }
 
+    /// Bits of stream ID that its driver has it tell apart.
+    pub fn compared_bits(&self) -> u8 {
+        if self.extended_ids { 16 } else { self.stream_bits }
+    }
+
     /// Bytes that the frame must have: up to the end of the last bank (IHI 0062 8.1.2).
     pub fn frame_bytes(&self) -> usize {
         (self.global_pages + usize::from(self.banks)) * self.page_bytes

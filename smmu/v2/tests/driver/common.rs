@@ -11,7 +11,6 @@ pub(crate) type FakeDriver = Driver<Fake, Ticks>;
 pub(crate) const SIZE: usize = 0x80_0000;
 
 pub(crate) const SETUP: Setup = Setup {
-    max_stream: 0x7fff,
     coherent: true,
     vmid_base: 0,
 };

@@ -63,8 +63,7 @@ proptest! {
         extended: bool, groups in 8_u32..64, banks in 1_u32..5,
     ) {
         let fake = Fake::with(IDR0 | if extended { EXIDS } else { 0 } | groups, 1 << 28 | banks, IDR2);
-        let setup = smmu_v2::Setup { max_stream: if extended { 0xffff } else { 63 }, ..SETUP };
-        let mut driver = try_probe(from_ref(&fake), &setup).unwrap();
+        let mut driver = try_probe(from_ref(&fake), &SETUP).unwrap();
         let mut attached: BTreeMap<usize, u16> = BTreeMap::new();
         for step in steps {
             match step {

@@ -12,7 +12,6 @@ use smmu_v2::{Driver, Error, Missing, Setup};
 const TRIES: usize = 40;
 
 const SETUP: Setup = Setup {
-    max_stream: 0x7fff,
     coherent: true,
     vmid_base: 0,
 };

@@ -92,20 +92,14 @@ pub(crate) type ModelDriver = Driver<Port, Clock>;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kind {
     pub(crate) params: Params,
-    pub(crate) max_stream: u32,
     pub(crate) vmid_base: u16,
 }
 
 /// All kinds of SMMU that differ for the driver.
 pub(crate) fn kinds() -> Vec<Kind> {
-    let kind = |params| Kind {
-        params,
-        max_stream: 0x7fff,
-        vmid_base: 0,
-    };
-    let extended = |max_stream, vmid_base| Kind {
+    let kind = |params| Kind { params, vmid_base: 0 };
+    let extended = |vmid_base| Kind {
         params: Params::extended_ids(),
-        max_stream,
         vmid_base,
     };
     vec![
@@ -114,8 +108,8 @@ pub(crate) fn kinds() -> Vec<Kind> {
         kind(Params::mmu401()),
         kind(Params::small()),
         kind(Params::stream_indexing()),
-        extended(0xffff, 0x1200),
-        extended(0x7fff, 0),
+        extended(0x1200),
+        extended(0),
         kind(Params::pair()),
         kind(Params::secure_access()),
         kind(Params::non_coherent()),
@@ -182,7 +176,6 @@ impl Machine {
         shut_v2(&smmu, &self.clock).unwrap();
         self.model.forbid_bypass();
         let setup = Setup {
-            max_stream: self.kind.max_stream,
             coherent: self.memory.is_coherent(),
             vmid_base: self.kind.vmid_base,
         };

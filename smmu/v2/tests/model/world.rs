@@ -55,10 +55,10 @@ pub(crate) fn area(index: usize, geometry: &Geometry) -> (u64, u64) {
 
 /// Six devices: one stream, neighbours, single ones that share nothing, and the last ID that there is.
 fn devices(machine: &Machine) -> Vec<Vec<Stream>> {
-    let last = match (machine.matches(), machine.kind.max_stream) {
+    let last = match (machine.matches(), machine.identify().features().extended_ids) {
         (false, _) => 0x3b,
-        (true, 0xffff) => 0x8005,
-        (true, _) => 0x7ffe,
+        (true, true) => 0x8005,
+        (true, false) => 0x7ffe,
     };
     let exact = |ids: &[u32]| ids.iter().map(|&id| Stream { id, mask: 0 }).collect();
     let masked = machine.matches().then(|| vec![Stream { id: 0x24, mask: 3 }]);
