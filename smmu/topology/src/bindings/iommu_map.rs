@@ -322,9 +322,16 @@ fn target(builder: &Builder<'_>, tuple: &Tuple, span: u32) -> Result<StreamTarge
             ));
         }
     };
-    checked(smmu, found, tuple.output.saturating_add(span), mask)
+    let last = tuple.output.saturating_add(span);
+    checked(smmu, found, last, mask)
         .map(|_| StreamTarget { smmu, mask })
         .map_err(|(cell, defect)| {
+            let defect = match defect {
+                Defect::TooWide { smmu, bits } if found.kind.fits(tuple.output) && cell == 0 => {
+                    Defect::LastTooWide { last, smmu, bits }
+                }
+                defect => defect,
+            };
             bad(
                 2 + cell.min(usize::from(tuple.mask.is_some())),
                 defect,

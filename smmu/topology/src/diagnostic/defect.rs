@@ -107,6 +107,16 @@ pub enum Defect {
         /// How many bits it has.
         bits: u32,
     },
+    /// The first of a tuple's stream IDs fits, and the last does not.
+    #[error("the last ID, {last:#x}, does not fit the {bits} bits of a stream ID at {smmu}")]
+    LastTooWide {
+        /// The last ID.
+        last: u32,
+        /// Path of the SMMU.
+        smmu: String,
+        /// How many bits it has.
+        bits: u32,
+    },
     /// The entry's node does not say how many stream IDs follow.
     #[error("{master} has no readable #stream-id-cells, so the length of its entry is unknown")]
     NoStreamIdCells {
@@ -412,6 +422,7 @@ impl Defect {
             ),
             Defect::Truncated { .. } => ("truncated", "complete the entry"),
             Defect::TooWide { .. } => ("too-wide", "correct the stream ID"),
+            Defect::LastTooWide { .. } => ("too-wide", "correct the stream ID or the length"),
             Defect::NoStreamIdCells { .. } => ("no-stream-id-cells", "give the master a `#stream-id-cells`"),
             Defect::UnknownMaster(_) => ("unknown-master", "correct the phandle"),
             Defect::LostTail { .. } => ("lost-tail", "repair the entry before it"),
