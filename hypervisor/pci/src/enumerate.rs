@@ -326,7 +326,7 @@ fn words(value: u32) -> (u16, u16) {
 }
 
 /// Whether anybody is at `bdf`: vendor IDs of all ones and all zeros are nobody's.
-fn answers(config: &(impl ConfigSpace + ?Sized), bdf: Bdf) -> bool {
+pub(crate) fn answers(config: &(impl ConfigSpace + ?Sized), bdf: Bdf) -> bool {
     let (vendor, _) = words(config.read32(bdf, offset::ID));
     vendor != 0xffff && vendor != 0
 }

@@ -1,6 +1,7 @@
 //! What firmware may have left switched on outside the command register.
 
-use crate::config::offset;
+use crate::config::{change_command, command, offset};
+use crate::enumerate::answers;
 use crate::{Bdf, Capability, ConfigSpace, id};
 
 /// MSI, message control in the upper half: enabled (PCI 6.8.1.3).
@@ -24,8 +25,7 @@ const ARI_FORWARDING: u32 = 1 << 5;
 /// Switches off what a guest with this function's registers must not find on, and what would act without it:
 /// - message signalled interrupts: with them on, INTx stays silent, and they go where firmware wanted them;
 /// - ATS: transactions that claim to be translated already;
-/// - ARI forwarding: functions above 7, which no walk finds. One that firmware left mastering has the requester ID of a
-///   device that is not there, which no SMMU lets through;
+/// - ARI forwarding: functions above 7, which no walk finds. While they can still be reached, they are silenced;
 /// - virtual functions: requester IDs and address ranges that no walk finds, because they answer no vendor ID;
 /// - the expansion ROM: an address range that is no BAR, so that it might lie on somebody's.
 pub(crate) fn quieten(
@@ -47,8 +47,11 @@ pub(crate) fn quieten(
             id::ATS => clear(capability.offset + ATS_CONTROL, ATS_ENABLE),
             id::PCI_EXPRESS => {
                 let version = config.read32(bdf, capability.offset) & EXPRESS_VERSION;
-                if header_type == 1 && version >= EXPRESS_WITH_CONTROL_2 {
-                    clear(capability.offset + DEVICE_CONTROL_2, ARI_FORWARDING);
+                let at = capability.offset + DEVICE_CONTROL_2;
+                let forwards = || config.read32(bdf, at) & ARI_FORWARDING != 0;
+                if header_type == 1 && version >= EXPRESS_WITH_CONTROL_2 && forwards() {
+                    silence_forwarded(config, bdf);
+                    clear(at, ARI_FORWARDING);
                 }
             }
             id::SR_IOV => clear(capability.offset + SR_IOV_CONTROL, SR_IOV_ENABLE),
@@ -59,5 +62,21 @@ pub(crate) fn quieten(
         0 => config.write32(bdf, offset::ROM, 0),
         1 => config.write32(bdf, offset::BRIDGE_ROM, 0),
         _ => {}
+    }
+}
+
+/// Takes bus mastering from the functions above 7 behind a port that forwards to them. They have the numbers of further
+/// devices (PCIe 6.13).
+fn silence_forwarded(config: &(impl ConfigSpace + ?Sized), port: Bdf) {
+    let [_, secondary, ..] = config.read32(port, offset::BUSES).to_le_bytes();
+    if secondary == 0 {
+        return;
+    }
+    for device in 1..32 {
+        for function in (0..8).filter_map(|function| Bdf::new(secondary, device, function)) {
+            if answers(config, function) {
+                change_command(config, function, command::BUS_MASTER, command::INTX_DISABLE);
+            }
+        }
     }
 }

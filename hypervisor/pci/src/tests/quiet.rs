@@ -22,6 +22,25 @@ fn ports_forward_to_no_functions_above_seven() {
     assert_eq!(after(0x02, FakeFunction::endpoint(EDU)), 0xffff_003f, "no port");
 }
 
+#[test]
+fn functions_above_seven_are_silenced_while_they_can_be_reached() {
+    let segment = FakeSegment::default();
+    let mut port = FakeFunction::bridge(0x000c_1b36).capability(0x40, 0x10, 0x42);
+    port.set(0x68, 0x20, 0xffff_ffff);
+    port.set(offset::BUSES, 0x0001_0100, 0xffff_ffff);
+    segment.add(0, &[1], 0, port);
+    let mut function = FakeFunction::endpoint(EDU);
+    function.set(offset::COMMAND, 0x0006, 0x0407);
+    // Function 9: the fake knows it as function 1 of device 1.
+    segment.add(0, &[1, 1], 0, function.clone().multi_function());
+    segment.add(0, &[1, 1], 1, function);
+    enumerate(&segment, ALL);
+    for number in [0, 1] {
+        let command = segment.read32(bdf(1, 1, number), offset::COMMAND) & 0xffff;
+        assert_eq!(command, 0x0402, "function {}", 8 + number);
+    }
+}
+
 /// As a boot loader leaves a network card: interrupts, virtual functions, ATS and the ROM in use.
 #[test]
 fn what_firmware_left_on_besides_mastering_is_off() {
