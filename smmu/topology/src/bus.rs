@@ -59,7 +59,7 @@ impl Bus {
 
     /// Records what its devices may emit, if nobody found out which of them there are.
     fn suspect(&self, builder: &mut Builder<'_>, numbers: &BusNumbers) {
-        if !builder.functions_behind(self.node).is_empty() {
+        if builder.is_walked(self.node) {
             return;
         }
         let by = Suspect::OnBus(self.node);

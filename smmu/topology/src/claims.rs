@@ -130,8 +130,13 @@ impl<'a> Builder<'a> {
     /// found, whatever is above it: they are said to be behind the host bridge.
     pub(crate) fn is_bridge_below(&self, node: Node<'_>) -> bool {
         self.is_pci_host(node)
-            && self.functions_behind(node.id()).is_empty()
+            && !self.is_walked(node.id())
             && node.parent().is_some_and(|parent| self.is_pci_host(parent))
+    }
+
+    /// Whether functions were found behind a host bridge.
+    pub(crate) fn is_walked(&self, host: NodeId) -> bool {
+        self.behind.contains_key(&host)
     }
 
     /// The functions behind a host bridge, by their positions in the list that was given.

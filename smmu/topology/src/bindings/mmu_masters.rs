@@ -347,10 +347,9 @@ fn subjects(
     effect: Effect,
     is_tentative: bool,
 ) -> Vec<(Subject, Vec<Stream>)> {
-    let functions = builder.functions_behind(master.id());
     let is_host = builder.is_pci_host(master);
     let is_admitted = builder.admits(master.id(), effect, is_tentative);
-    if is_host && (functions.is_empty() || !is_admitted) {
+    if is_host && !(is_admitted && builder.is_walked(master.id())) {
         builder.suspect(Suspect::OnBus(master.id()), smmu, [(0, HIGHEST_PCI, 0)]);
     }
     if !is_admitted {
@@ -359,6 +358,7 @@ fn subjects(
     if !is_host || builder.is_bridge_below(master) {
         return Vec::from([(Subject::Node(master.id()), Vec::new())]);
     }
+    let functions = builder.functions_behind(master.id());
     let streams_of = |index: usize| {
         let function = builder.functions.get(index);
         let requesters = function.map(PciFunction::all_requester_ids).unwrap_or_default();
