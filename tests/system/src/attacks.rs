@@ -14,6 +14,10 @@ pub struct Attacks {
     /// What a phase is called in this story, where that is another name.
     #[serde(default)]
     pub rename: BTreeMap<String, String>,
+    /// The stream of each device that attacks. If there are any, every access of a live device has to be reported as a
+    /// fault, and no other fault may be.
+    #[serde(default)]
+    pub streams: BTreeMap<String, u64>,
 }
 
 /// How an attack ended.
@@ -162,6 +166,7 @@ mod tests {
         let attacks = Attacks {
             verdict: Outcome::Blocked,
             rename: BTreeMap::from([("after".to_string(), "never".to_string())]),
+            streams: BTreeMap::new(),
         };
         let tries: Vec<_> = catalogue
             .tries(&attacks)

@@ -11,6 +11,7 @@
 pub mod attacks;
 pub mod damage;
 pub mod dtb;
+pub mod faults;
 pub mod firmware;
 pub mod scenario;
 pub mod story;

@@ -1,6 +1,7 @@
 //! Compares what a run tells with its story.
 
 use crate::attacks::{Catalogue, Outcome, Reports};
+use crate::faults::FaultReports;
 use crate::story::Story;
 
 /// How many lines of one kind of violation are kept.
@@ -17,6 +18,7 @@ pub struct Watcher<'s> {
     violations: Vec<String>,
     summary: Vec<(usize, Option<String>)>,
     reports: Reports,
+    faults: FaultReports,
     lines: usize,
 }
 
@@ -25,7 +27,7 @@ pub struct Watcher<'s> {
 pub struct Verdict {
     /// How many expectations were met.
     pub met: usize,
-    /// How many there were, attacks included.
+    /// How many there were, attacks and their faults included.
     pub expected: usize,
     /// What was missing or must not have been, one line each, for people.
     pub problems: Vec<String>,
@@ -51,6 +53,7 @@ impl<'s> Watcher<'s> {
             violations: Vec::new(),
             summary: vec![(0, None); story.summary.len()],
             reports: Reports::default(),
+            faults: FaultReports::default(),
             lines: 0,
         }
     }
@@ -74,6 +77,7 @@ impl<'s> Watcher<'s> {
             }
         }
         self.reports.note(line);
+        self.faults.note(line);
     }
 
     /// Whether every expectation is met. Attacks and lines that must not come are only judged in the end.
@@ -137,6 +141,12 @@ impl<'s> Watcher<'s> {
                         attack.name
                     )),
                 }
+            }
+            if !attacks.streams.is_empty() {
+                let (reported, accesses, wrong) = self.faults.judge(&attacks.streams);
+                met += reported;
+                expected += accesses;
+                problems.extend(wrong);
             }
             // An attack that the list does not know may not slip through either.
             for (name, phase, outcome) in self.reports.iter() {

@@ -2,7 +2,7 @@
 
 use crate::device::{Attacker, SIZE, STRADDLE};
 use core::fmt;
-use guests::edu::BUFFER_SIZE;
+use guests::edu::{BUFFER_SIZE, Direction};
 use guests::ram::secret;
 use guests::{Machine, hypervisor, println};
 
@@ -131,7 +131,7 @@ impl Attacks {
     /// Writes and reads alice's memory.
     pub(crate) fn attempt_on_alice(&self, attacker: &mut Attacker<'_>) -> OnAlice {
         let alice = self.targets.alice;
-        let brought = attacker.read(alice + SECRET_OFFSET, SIZE);
+        let brought = attacker.forbidden_read(alice + SECRET_OFFSET, SIZE);
         let read = brought.anything().map(|word| {
             if brought.any_of(secret) {
                 Prey::Secret
@@ -193,15 +193,18 @@ impl Attacks {
         let value = attacker.new_pattern();
         let tail = &attacker.buffers.tail;
         tail.fill(|_| 0);
+        let end = tail.address() + STRADDLE;
+        attacker.announce(Direction::ToMemory, end);
         attacker.write(tail.address(), BUFFER_SIZE, value);
         let arrived = tail.differs(tail.words(), value).is_none();
         println!(
             "straddle-end: own part {}",
             if arrived { "arrived" } else { "did not arrive" }
         );
-        let end = tail.address() + STRADDLE;
         let beyond = tail.words();
-        let outcome = attacker.read(end, SIZE).any_of(|word| value(beyond + word));
+        let outcome = attacker
+            .forbidden_read(end, SIZE)
+            .any_of(|word| value(beyond + word));
         self.report(
             "straddle-end",
             phase,
@@ -267,13 +270,13 @@ fn write_value(
     value: impl Fn(usize) -> u64,
     expected: impl Fn(usize) -> u64,
 ) -> Option<Prey> {
-    attacker.write(target, size, value);
+    attacker.forbidden_write(target, size, value);
     attacker
-        .read(target, size)
+        .forbidden_read(target, size)
         .any_of(expected)
         .then_some(Prey::Written { address: target })
 }
 
 fn read(attacker: &Attacker<'_>, target: u64, size: usize) -> Option<Prey> {
-    attacker.read(target, size).anything().map(Prey::Word)
+    attacker.forbidden_read(target, size).anything().map(Prey::Word)
 }

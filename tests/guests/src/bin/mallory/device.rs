@@ -3,6 +3,7 @@
 use guests::Machine;
 use guests::edu::{BUFFER_SIZE, Direction, Edu, Transfer};
 use guests::interrupts::Interrupts;
+use guests::println;
 use guests::ram::{Page, pattern};
 
 /// Halves of the words that stand for "nothing came": what is in a buffer before.
@@ -77,6 +78,27 @@ impl<'a> Attacker<'a> {
         self.buffers.back.fill(|_| EMPTY);
         self.write(self.buffers.back.address(), SIZE, value);
         self.buffers.back.differs(SIZE / 8, value).is_none()
+    }
+
+    /// Says what the device does next where it must not: the run compares what the core reports with it.
+    pub(crate) fn announce(&self, direction: Direction, address: u64) {
+        let function = self.edu.function();
+        match direction {
+            Direction::FromMemory => println!("dma {function}: read at {address:#x}"),
+            Direction::ToMemory => println!("dma {function}: write at {address:#x}"),
+        }
+    }
+
+    /// A write that must be blocked.
+    pub(crate) fn forbidden_write(&self, target: u64, size: usize, value: impl Fn(usize) -> u64) {
+        self.announce(Direction::ToMemory, target);
+        self.write(target, size, value);
+    }
+
+    /// A read that must be blocked.
+    pub(crate) fn forbidden_read(&self, target: u64, size: usize) -> Brought<'a> {
+        self.announce(Direction::FromMemory, target);
+        self.read(target, size)
     }
 
     /// Lets the device write `size` bytes of `value` at `target`, through its outgoing window.
