@@ -9,6 +9,9 @@ use system_tests::firmware::Kind;
 use crate::build::{Compiler, FirmwareImages};
 use crate::project::Project;
 
+/// What a machine has in place of an SMMU.
+const NO_SMMU: &str = "no SMMU";
+
 /// A board as its file describes it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -127,6 +130,17 @@ impl Board {
             .replace("@DRIVER@", &self.smmu.driver)
     }
 
+    /// What a machine of this board is called among others: what it is built from, and its SMMU.
+    pub(crate) fn machine(&self, iommu: bool) -> (String, String) {
+        let base = if self.firmware.is_some() {
+            "bench"
+        } else {
+            &self.name
+        };
+        let iommu = if iommu { &self.qemu.iommu } else { NO_SMMU };
+        (base.to_string(), iommu.to_string())
+    }
+
     /// What the machine has, in a line.
     pub(crate) fn describe(&self, iommu: bool) -> String {
         let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
@@ -139,7 +153,7 @@ impl Board {
             .iter()
             .map(|(kind, count)| format!("{count} × {kind}"))
             .collect();
-        let iommu = if iommu { &self.qemu.iommu } else { "no SMMU" };
+        let iommu = if iommu { &self.qemu.iommu } else { NO_SMMU };
         format!(
             "{} · {} CPUs · {iommu} · {}",
             self.name,

@@ -13,6 +13,7 @@ mod ci;
 mod corpus;
 mod flags;
 mod fuzz;
+mod one_image;
 mod partition_file;
 mod project;
 mod qemu;

@@ -14,6 +14,7 @@ use crate::boot::{self, Parts};
 use crate::build::{self, Artifacts, Compiler, FirmwareImages};
 use crate::bundle;
 use crate::flags;
+use crate::one_image;
 use crate::project::{Project, show, step};
 use crate::qemu::{End, Run, Typist, Watch};
 use crate::scenario::{self, Judged, Session};
@@ -58,6 +59,7 @@ impl flags::Run {
         let firmware = board.firmware_images(&project, &compiler)?;
         let archive = bundle::pack_for(&project, &artifacts, &plan.partition)?;
         build::report(&artifacts, archive.len());
+        step("image", format!("sha256 {}", one_image::sha256(&artifacts.core)?));
         let described = plan.binding.map(|binding| match binding {
             Binding::Generic => String::new(),
             other => format!(" · described by the binding: {other}"),

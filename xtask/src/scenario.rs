@@ -18,6 +18,7 @@ use crate::board::Board;
 use crate::boot::{Boot, Parts, TREE_ADDRESS, described_by, dump_tree, trampoline};
 use crate::build::{self, Artifacts, Compiler, Member};
 use crate::bundle;
+use crate::one_image::{self, Booted};
 use crate::project::Project;
 use crate::qemu::{self, End, Run, Typist, Watch};
 use crate::run::wrong_end;
@@ -178,6 +179,10 @@ pub(crate) struct Prepared {
     limit: Duration,
     ends: Ends,
     typed: Vec<Typed>,
+    core: PathBuf,
+    machine: (String, String),
+    /// Whether it runs the core that users get.
+    normal_core: bool,
 }
 
 impl Bench<'_> {
@@ -266,6 +271,9 @@ impl Bench<'_> {
             limit: Duration::from_secs(scenario.timeout_s),
             ends: scenario.ends,
             typed: scenario.typed.clone(),
+            machine: board.machine(scenario.iommu),
+            normal_core: scenario.features.is_empty(),
+            core,
         })
     }
 
@@ -343,8 +351,8 @@ impl Bench<'_> {
         Ok(boot.command(self.tools, board, scenario.iommu))
     }
 
-    /// Boots a prepared scenario and judges it.
-    pub(crate) fn boot(&self, prepared: Prepared) -> Result<Judged> {
+    /// Boots a prepared scenario and judges it. The second part is the image, if it is the one that users get.
+    pub(crate) fn boot(&self, prepared: Prepared) -> Result<(Judged, Option<Booted>)> {
         let Prepared {
             name,
             story,
@@ -353,8 +361,12 @@ impl Bench<'_> {
             limit,
             ends,
             mut typed,
+            core,
+            machine,
+            normal_core,
             ..
         } = prepared;
+        let sha256 = one_image::sha256(&core)?;
         let typist = if typed.is_empty() {
             Typist::Nobody
         } else {
@@ -381,7 +393,13 @@ impl Bench<'_> {
             },
         )?;
         write_log(&log_path(self.project, &name), &judged.run)?;
-        Ok(judged)
+        let booted = normal_core.then(|| Booted {
+            machine,
+            core,
+            sha256,
+            fingerprint: one_image::fingerprint(&judged.run.lines),
+        });
+        Ok((judged, booted))
     }
 }
 

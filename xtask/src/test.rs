@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::build;
 use crate::flags;
+use crate::one_image::{Booted, one_image};
 use crate::project::{Project, show, step};
 use crate::scenario::{self, Bench, Judged, Named, Prepared, log_path};
 use crate::setup;
@@ -160,21 +161,26 @@ impl flags::Test {
             for _ in 0..jobs {
                 scope.spawn(|| {
                     while let Some(prepared) = next(&ready) {
-                        let passed = run_one(&bench, prepared, self.verbose);
+                        let outcome = run_one(&bench, prepared, self.verbose);
                         if let Ok(mut outcomes) = outcomes.lock() {
-                            outcomes.push(passed);
+                            outcomes.push(outcome);
                         }
                     }
                 });
             }
         });
-        for (name, passed) in outcomes.into_inner().unwrap_or_default() {
-            if passed {
+        let mut booted = Vec::new();
+        for outcome in outcomes.into_inner().unwrap_or_default() {
+            booted.extend(outcome.booted);
+            if outcome.passed {
                 count.passed += 1;
             } else {
                 count.failed += 1;
-                failures.push(name);
+                failures.push(outcome.name);
             }
+        }
+        if !booted.is_empty() {
+            count.add(compare_images(&booted));
         }
         Ok((count, failures))
     }
@@ -184,11 +190,35 @@ fn next(ready: &Mutex<VecDeque<Prepared>>) -> Option<Prepared> {
     ready.lock().ok()?.pop_front()
 }
 
+/// What came of a scenario.
+struct Outcome {
+    name: String,
+    passed: bool,
+    /// The image, if it is the one that users get.
+    booted: Option<Booted>,
+}
+
+/// All machines must have booted the same image; prints which it was.
+fn compare_images(booted: &[Booted]) -> Count {
+    match one_image(booted) {
+        Ok(line) => {
+            println!("   ✓ {line}");
+            Count { passed: 1, failed: 0 }
+        }
+        Err(error) => {
+            println!("   ✗ {error:#}");
+            Count { passed: 0, failed: 1 }
+        }
+    }
+}
+
 /// Boots one scenario and prints its line.
-fn run_one(bench: &Bench<'_>, prepared: Prepared, verbose: bool) -> (String, bool) {
+fn run_one(bench: &Bench<'_>, prepared: Prepared, verbose: bool) -> Outcome {
     let (name, title, limit) = (prepared.name.clone(), prepared.title.clone(), prepared.limit());
+    let mut image = None;
     let (took, problems) = match bench.boot(prepared) {
-        Ok(judged) => {
+        Ok((judged, booted)) => {
+            image = booted;
             let took = judged.run.took;
             let problems = judged.problems(limit);
             (took, with_end(problems, &judged, verbose))
@@ -202,7 +232,11 @@ fn run_one(bench: &Bench<'_>, prepared: Prepared, verbose: bool) -> (String, boo
     }
     // One call, so that lines of two scenarios do not mix.
     println!("{text}");
-    (name, problems.is_empty())
+    Outcome {
+        name,
+        passed: problems.is_empty(),
+        booted: image,
+    }
 }
 
 /// Adds the console's end to the problems: it usually tells what went wrong.
