@@ -63,8 +63,38 @@ fn a_master_behind_two_smmus_waits_for_both() {
     let (mut registry, a, b) = registry();
     let id = registry.add_master(covered("dev", &[(a, 1), (b, 1)], given(0)), 0);
     assert_eq!(registry.driver_live(a, "v3", 1), vec![]);
-    assert_eq!(registry.driver_live(b, "v3", 2).len(), 1);
+    assert_eq!(registry.master(id).unwrap().state(), State::Pending);
+    assert_eq!(registry.attach_plan(id), Err(NotNow::State(State::Pending)));
+    assert_eq!(registry.driver_live(b, "v2", 2).len(), 1);
     assert_eq!(registry.master(id).unwrap().state(), State::Held);
+    let streams: Vec<SmmuId> = registry
+        .attach_plan(id)
+        .unwrap()
+        .streams
+        .iter()
+        .map(|(smmu, _)| *smmu)
+        .collect();
+    assert_eq!(streams, [a, b]);
+}
+
+#[test]
+fn a_driver_that_fails_takes_only_what_is_behind_its_smmu() {
+    let (mut registry, a, b) = registry();
+    let behind_a = registry.add_master(covered("a", &[(a, 1)], given(0)), 0);
+    let behind_b = registry.add_master(covered("b", &[(b, 1)], given(1)), 0);
+    let behind_both = registry.add_master(covered("both", &[(a, 2), (b, 2)], given(1)), 0);
+    registry.driver_live(a, "v3", 1);
+    registry.driver_live(b, "v2", 1);
+    for id in [behind_a, behind_b, behind_both] {
+        registry.attached(id, 2);
+    }
+    assert_eq!(registry.driver_failed(b, "timeout", 3).len(), 2);
+    assert_eq!(
+        registry.master(behind_a).unwrap().state(),
+        State::Live(GuestId(0))
+    );
+    assert_eq!(registry.master(behind_b).unwrap().state(), State::Pending);
+    assert_eq!(registry.master(behind_both).unwrap().state(), State::Pending);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use smmu_model::v2::Params;
 
-use crate::map::{SMMU, SMMU_CONTEXT_INTERRUPTS};
+use crate::map::{SMMU, SMMU_CONTEXT_INTERRUPTS, SMMU_GLOBAL_INTERRUPT, SMMU_SECOND_GLOBAL_INTERRUPT};
 
 /// A kind of SMMU.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +19,8 @@ pub struct Kind {
     pub frame: u64,
     /// How many frames it has.
     pub frames: usize,
+    /// Whether there is another one beside it, with a defect: see [`Two`](crate::Two).
+    pub beside: bool,
     /// How many context interrupts it has.
     pub context_interrupts: u32,
     /// Its context interrupts are one wire on this board. An SMMUv1 has each bank choose among a few
@@ -29,13 +31,14 @@ pub struct Kind {
 }
 
 /// All kinds. The firmware's image has the number of one of them, from 1.
-pub static KINDS: [Kind; 3] = [
+pub static KINDS: [Kind; 4] = [
     Kind {
         title: "an SMMUv2",
         name: "mmu-500",
         compatible: b"arm,mmu-500\0",
         frame: 0x2_0000,
         frames: 1,
+        beside: false,
         context_interrupts: SMMU_CONTEXT_INTERRUPTS,
         one_wire: false,
         params: Params::mmu500(),
@@ -46,6 +49,7 @@ pub static KINDS: [Kind; 3] = [
         compatible: b"arm,mmu-401\0arm,smmu-v1\0",
         frame: 0x1_0000,
         frames: 1,
+        beside: false,
         context_interrupts: 2,
         one_wire: true,
         params: Params::mmu401(),
@@ -56,9 +60,21 @@ pub static KINDS: [Kind; 3] = [
         compatible: b"nvidia,smmu-500\0arm,mmu-500\0",
         frame: 0x20_0000,
         frames: 2,
+        beside: false,
         context_interrupts: SMMU_CONTEXT_INTERRUPTS,
         one_wire: false,
         params: Params::pair(),
+    },
+    Kind {
+        title: "two SMMUv2, one of them broken",
+        name: "mmu-500-two",
+        compatible: b"arm,mmu-500\0",
+        frame: 0x2_0000,
+        frames: 1,
+        beside: true,
+        context_interrupts: SMMU_CONTEXT_INTERRUPTS,
+        one_wire: false,
+        params: Params::mmu500(),
     },
 ];
 
@@ -74,13 +90,25 @@ impl Kind {
         KINDS.get(index)
     }
 
-    /// Where its register frames are.
-    pub fn windows(&self) -> impl Iterator<Item = Range<u64>> {
-        let (start, size) = (SMMU.start, self.frame);
+    /// Where the registers of its SMMUs begin, and the global interrupt of each.
+    pub fn smmus(&self) -> impl Iterator<Item = (u64, u32)> {
+        let second = (SMMU.start + self.size(), SMMU_SECOND_GLOBAL_INTERRUPT);
+        let first = (SMMU.start, SMMU_GLOBAL_INTERRUPT);
+        [Some(first), self.beside.then_some(second)].into_iter().flatten()
+    }
+
+    /// Where the register frames of an SMMU are that begins at `start`.
+    pub fn windows(&self, start: u64) -> impl Iterator<Item = Range<u64>> {
+        let size = self.frame;
         (0..).take(self.frames).map(move |frame| {
             let from = start + frame * size;
             from..from + size
         })
+    }
+
+    /// Bytes of an SMMU's register frames.
+    pub(crate) fn size(&self) -> u64 {
+        (0..).take(self.frames).map(|_: u64| self.frame).sum()
     }
 }
 
@@ -98,7 +126,8 @@ mod tests {
             let page = if idr1 >> 31 & 1 != 0 { 0x1_0000 } else { 0x1000 };
             let half = 2 << (idr1 >> 28 & 7);
             assert_eq!(kind.frame, 2 * half * page, "{}", kind.name);
-            let end = kind.windows().last().unwrap().end;
+            let (last, _) = kind.smmus().last().unwrap();
+            let end = kind.windows(last).last().unwrap().end;
             assert!(end <= SMMU.end, "{}", kind.name);
         }
     }

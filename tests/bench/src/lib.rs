@@ -18,6 +18,7 @@ pub mod map;
 mod memory;
 mod pci;
 mod smmu;
+mod two;
 
 pub use board::Board;
 pub use decode::{Extension, Instruction, decode};
@@ -28,3 +29,4 @@ pub use lines::{Gic, Lines};
 pub use memory::Memory;
 pub use pci::{Function, HostBridge};
 pub use smmu::Smmu;
+pub use two::Two;

@@ -25,8 +25,10 @@ const PCI_INTERRUPT: u32 = 32 + 3;
 pub const SMMU_GLOBAL_INTERRUPT: u32 = 32 + 80;
 /// How many interrupts the context banks may have.
 pub const SMMU_CONTEXT_INTERRUPTS: u32 = 16;
+/// The global interrupt of a second SMMU; those of its context banks follow.
+pub const SMMU_SECOND_GLOBAL_INTERRUPT: u32 = SMMU_GLOBAL_INTERRUPT + 1 + SMMU_CONTEXT_INTERRUPTS;
 /// All interrupts of the board lie below this.
-pub const INTERRUPTS: u32 = SMMU_GLOBAL_INTERRUPT + 1 + SMMU_CONTEXT_INTERRUPTS;
+pub const INTERRUPTS: u32 = SMMU_SECOND_GLOBAL_INTERRUPT + 1 + SMMU_CONTEXT_INTERRUPTS;
 
 /// The interrupt of pin INTA of `slot`: as QEMU's `interrupt-map` has it.
 pub const fn pci_interrupt(slot: u8) -> u32 {

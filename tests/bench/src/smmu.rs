@@ -4,9 +4,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use smmu_model::Violation;
-use smmu_model::v2::{Device, Host, Route};
+use smmu_model::v2::{Defect, Device, Host, Route};
 
-use crate::map::{SLOTS, SMMU_GLOBAL_INTERRUPT};
+use crate::map::{SLOTS, SMMU_GLOBAL_INTERRUPT, SMMU_SECOND_GLOBAL_INTERRUPT};
 use crate::{Iommu, Kind, Memory};
 
 /// SMMU_sCR0, and its bit that lets everything pass.
@@ -33,6 +33,8 @@ impl<M: Memory> Host for Walked<M> {
 #[derive(Debug)]
 pub struct Smmu<M> {
     kind: &'static Kind,
+    /// Its first interrupt.
+    global: u32,
     device: Device<Walked<M>>,
     /// Its interrupts, which only accesses and transactions change.
     interrupts: Vec<(u32, bool)>,
@@ -43,13 +45,33 @@ pub struct Smmu<M> {
 impl<M: Memory> Smmu<M> {
     /// An SMMU after reset, which lets everything pass.
     pub fn new(kind: &'static Kind, memory: M) -> Self {
+        Smmu::with_interrupts(kind, memory, SMMU_GLOBAL_INTERRUPT)
+    }
+
+    /// A second one, with interrupts of its own.
+    pub(crate) fn beside(kind: &'static Kind, memory: M) -> Self {
+        Smmu::with_interrupts(kind, memory, SMMU_SECOND_GLOBAL_INTERRUPT)
+    }
+
+    fn with_interrupts(kind: &'static Kind, memory: M, global: u32) -> Self {
         let device = Device::new(kind.params, Walked(memory));
         Smmu {
             kind,
-            interrupts: interrupts(kind, &device),
+            global,
+            interrupts: interrupts(kind, global, &device),
             device,
             shut: false,
         }
+    }
+
+    /// Makes it faulty from now on.
+    pub(crate) fn inject(&mut self, defect: Defect) {
+        self.device.inject(defect);
+    }
+
+    /// Ends that; what was stuck goes on.
+    pub(crate) fn repair(&mut self) {
+        self.device.repair();
     }
 
     /// Frame, and offset in it.
@@ -95,13 +117,13 @@ impl<M: Memory> Iommu for Smmu<M> {
             8 => self.device.write64(frame, offset, value),
             _ => self.device.wrong_width(frame, offset, size),
         }
-        self.interrupts = interrupts(self.kind, &self.device);
+        self.interrupts = interrupts(self.kind, self.global, &self.device);
         self.watch();
     }
 
     fn translate(&mut self, stream: u32, address: u64, write: bool) -> Option<u64> {
         let outcome = self.device.dma(stream, address, write);
-        self.interrupts = interrupts(self.kind, &self.device);
+        self.interrupts = interrupts(self.kind, self.global, &self.device);
         outcome.ok().map(|passed| passed.address)
     }
 
@@ -114,9 +136,9 @@ impl<M: Memory> Iommu for Smmu<M> {
     }
 }
 
-fn interrupts<M: Memory>(kind: &Kind, device: &Device<Walked<M>>) -> Vec<(u32, bool)> {
-    let mut lines = Vec::from([(SMMU_GLOBAL_INTERRUPT, device.global_interrupt())]);
-    let first = SMMU_GLOBAL_INTERRUPT + 1;
+fn interrupts<M: Memory>(kind: &Kind, global: u32, device: &Device<Walked<M>>) -> Vec<(u32, bool)> {
+    let mut lines = Vec::from([(global, device.global_interrupt())]);
+    let first = global + 1;
     if kind.one_wire {
         let any = (0..BANKS).any(|bank| device.context_interrupt(bank));
         lines.push((first, any));

@@ -12,7 +12,7 @@ mod time;
 mod trap;
 mod uart;
 
-use bench_firmware::{Board, Iommu, Kind, Lines, NoIommu, Smmu, map};
+use bench_firmware::{Board, Iommu, Kind, Lines, NoIommu, Smmu, Two, map};
 
 use alloc::boxed::Box;
 use physical::Physical;
@@ -78,6 +78,7 @@ extern "C" fn main(cpu: usize) -> ! {
     let number = unsafe { (&raw const smmu_kind).read_volatile() };
     let kind = Kind::numbered(number);
     let iommu: Box<dyn Iommu + Send> = match kind {
+        Some(kind) if kind.beside => Box::new(Two::new(kind, Physical)),
         Some(kind) => Box::new(Smmu::new(kind, Physical)),
         None => Box::new(NoIommu),
     };

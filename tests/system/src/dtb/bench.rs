@@ -13,6 +13,8 @@ const SHARED: u32 = 0;
 const LEVEL_HIGH: u32 = 4;
 /// All requester IDs of one bus.
 const REQUESTERS: u32 = 0x100;
+/// Where there is a second SMMU, it has those from 00:02.0 on.
+const SECONDS: u32 = 0x10;
 
 /// The tree that QEMU makes for the machine below the bench's firmware, rewritten: PSCI, our host bridge in the place of
 /// QEMU's, an SMMU of a kind that a binding describes, and where the bundle lies.
@@ -39,10 +41,29 @@ pub fn bench_tree(
     let Some((kind, binding)) = smmu else {
         return Ok(dtb.emit());
     };
-    let smmu = add_smmu(&mut dtb, kind);
-    let phandle = dtb.phandle(smmu);
+    let mut phandles = Vec::new();
+    for (start, global) in kind.smmus() {
+        let smmu = add_smmu(&mut dtb, kind, start, global);
+        phandles.push(dtb.phandle(smmu));
+    }
+    let map = match *phandles.as_slice() {
+        [first, second] => vec![
+            0,
+            first,
+            0,
+            SECONDS,
+            SECONDS,
+            second,
+            SECONDS,
+            REQUESTERS - SECONDS,
+        ],
+        _ => phandles
+            .iter()
+            .flat_map(|phandle| [0, *phandle, 0, REQUESTERS])
+            .collect(),
+    };
     let host = dtb.find("pcie")?;
-    dtb.set_cells(host, "iommu-map", &[0, phandle, 0, REQUESTERS]);
+    dtb.set_cells(host, "iommu-map", &map);
     binding.apply(&dtb.emit())
 }
 
@@ -62,16 +83,16 @@ fn host_bridge(dtb: &mut Dtb) -> Result<(), DtbError> {
     Ok(())
 }
 
-fn add_smmu(dtb: &mut Dtb, kind: &Kind) -> usize {
-    let node = dtb.add_node(&format!("iommu@{:x}", map::SMMU.start));
+fn add_smmu(dtb: &mut Dtb, kind: &Kind, start: u64, global: u32) -> usize {
+    let node = dtb.add_node(&format!("iommu@{start:x}"));
     dtb.set(node, "compatible", kind.compatible.to_vec());
-    let frames = kind.windows().flat_map(|frame| window(&frame));
+    let frames = kind.windows(start).flat_map(|frame| window(&frame));
     dtb.set_cells(node, "reg", &frames.collect::<Vec<_>>());
     dtb.set_cells(node, "#global-interrupts", &[1]);
     let wire = |context: u32| if kind.one_wire { 1 } else { 1 + context };
     let wires = [0].into_iter().chain((0..kind.context_interrupts).map(wire));
     let interrupts = wires.flat_map(|offset| {
-        let number = map::shared_number(map::SMMU_GLOBAL_INTERRUPT + offset);
+        let number = map::shared_number(global + offset);
         [SHARED, number, LEVEL_HIGH]
     });
     dtb.set_cells(node, "interrupts", &interrupts.collect::<Vec<_>>());
@@ -171,5 +192,19 @@ mod tests {
         let dtb = Dtb::parse(&tree).unwrap();
         let reg = dtb.cells(dtb.find("iommu").unwrap(), "reg").unwrap();
         assert_eq!(reg, [0, 0x0b00_0000, 0, 0x20_0000, 0, 0x0b20_0000, 0, 0x20_0000]);
+    }
+
+    #[test]
+    fn two_smmus_have_a_node_each_and_share_the_functions() {
+        let (_, kind) = Kind::named("mmu-500-two").unwrap();
+        let tree = bench_tree(&blob(), Some((kind, Binding::Generic)), 0..0).unwrap();
+        let dtb = Dtb::parse(&tree).unwrap();
+        let host = dtb.find("pcie").unwrap();
+        let map = dtb.cells(host, "iommu-map").unwrap();
+        let [0, first, 0, 0x10, 0x10, second, 0x10, 0xf0] = map[..] else {
+            panic!("{map:x?}");
+        };
+        assert_ne!(first, second);
+        assert_eq!(dtb.find_all("iommu").len(), 2);
     }
 }
