@@ -167,7 +167,12 @@ fn reported(line: &str) -> Option<Report> {
     );
     let found = Regex::new(pattern).ok()?.captures(line)?;
     let part = |index| found.get(index).map(|part| part.as_str());
-    let device = part(2)?.trim_start_matches("0000:").to_string();
+    // mallory sees no segments.
+    let name = part(2)?;
+    let device = name
+        .split_once(':')
+        .map_or(name, |(_segment, rest)| rest)
+        .to_string();
     let access = part(4).zip(part(5)).and_then(|(direction, address)| {
         Some(Access {
             device: device.clone(),

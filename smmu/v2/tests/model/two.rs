@@ -1,4 +1,6 @@
 //! A machine with an SMMUv2 and an SMMUv3, a master behind each, and one page table for both.
+//!
+//! The scenarios `bench-v2-attacks-v3` and `bench-v3-attacks-v2` boot the whole hypervisor on such a machine.
 
 use crate::machine::{Machine, ModelDriver, kinds};
 use smmu_gate::shut_v3;

@@ -13,6 +13,8 @@ const SHARED: u32 = 0;
 const LEVEL_HIGH: u32 = 4;
 /// All requester IDs of one bus.
 const REQUESTERS: u32 = 0x100;
+/// Where QEMU's window for 32-bit BARs ends: the I/O window begins.
+const QEMU_WINDOW_END: u64 = 0x3eff_0000;
 /// Where there is a second SMMU, it has those from 00:02.0 on.
 const SECONDS: u32 = 0x10;
 
@@ -37,7 +39,11 @@ pub fn bench_tree(
     for cpu in dtb.find_all("cpu").into_iter().rev() {
         dtb.set(cpu, "enable-method", b"psci\0".to_vec());
     }
-    host_bridge(&mut dtb)?;
+    let host = match dtb.find("smmuv3") {
+        Ok(_) => bridge_beside(&mut dtb)?,
+        Err(_) => dtb.find("pcie")?,
+    };
+    host_bridge(&mut dtb, host);
     let Some((kind, binding)) = smmu else {
         return Ok(dtb.emit());
     };
@@ -62,14 +68,41 @@ pub fn bench_tree(
             .flat_map(|phandle| [0, *phandle, 0, REQUESTERS])
             .collect(),
     };
-    let host = dtb.find("pcie")?;
+    // Nodes that were added since come behind it.
     dtb.set_cells(host, "iommu-map", &map);
     binding.apply(&dtb.emit())
 }
 
-/// QEMU's node becomes that of our host bridge. Pins lead to the same interrupts; there are no message signalled ones.
-fn host_bridge(dtb: &mut Dtb) -> Result<(), DtbError> {
-    let host = dtb.find("pcie")?;
+/// A host bridge beside QEMU's own, which has devices behind its SMMU: QEMU's becomes segment 1, and keeps the rest of
+/// the window that BARs of both are in.
+fn bridge_beside(dtb: &mut Dtb) -> Result<usize, DtbError> {
+    let qemu = dtb.find("pcie")?;
+    let kept = [
+        "interrupt-map-mask",
+        "interrupt-map",
+        "#interrupt-cells",
+        "#size-cells",
+        "#address-cells",
+    ];
+    let kept = kept.map(|property| (property, dtb.cells(qemu, property)));
+    dtb.set_cells(qemu, "linux,pci-domain", &[1]);
+    let [high, low] = pair(map::BARS.end);
+    let [_, _, size_high, size_low] = window(&(map::BARS.end..QEMU_WINDOW_END));
+    let ranges = [MEMORY32, high, low, high, low, size_high, size_low];
+    dtb.set_cells(qemu, "ranges", &ranges);
+    let host = dtb.add_node(&format!("pcie@{:x}", map::ECAM.start));
+    for (property, cells) in kept {
+        dtb.set_cells(host, property, &cells.unwrap_or_default());
+    }
+    dtb.set(host, "compatible", b"pci-host-ecam-generic\0".to_vec());
+    dtb.set(host, "device_type", b"pci\0".to_vec());
+    dtb.set_cells(host, "linux,pci-domain", &[0]);
+    dtb.set_cells(host, "dma-coherent", &[]);
+    Ok(host)
+}
+
+/// The node becomes that of our host bridge. Pins lead to the same interrupts as QEMU's; there are no message signalled ones.
+fn host_bridge(dtb: &mut Dtb, host: usize) {
     dtb.set_cells(host, "reg", &window(&map::ECAM));
     dtb.set_cells(host, "bus-range", &[0, 0]);
     let [high, low] = pair(map::BARS.start);
@@ -80,7 +113,6 @@ fn host_bridge(dtb: &mut Dtb) -> Result<(), DtbError> {
         &[MEMORY32, high, low, high, low, size_high, size_low],
     );
     dtb.unset(host, "msi-map");
-    Ok(())
 }
 
 fn add_smmu(dtb: &mut Dtb, kind: &Kind, start: u64, global: u32) -> usize {
@@ -206,5 +238,29 @@ mod tests {
         };
         assert_ne!(first, second);
         assert_eq!(dtb.find_all("iommu").len(), 2);
+    }
+
+    #[test]
+    fn a_machine_with_an_smmu_of_qemus_keeps_its_host_bridge() {
+        let mut dtb = Dtb::parse(&blob()).unwrap();
+        dtb.add_node("smmuv3@9050000");
+        let qemu = dtb.find("pcie").unwrap();
+        dtb.set_cells(qemu, "iommu-map", &[0, 7, 0, 0x10000]);
+        let (_, kind) = Kind::named("mmu-500").unwrap();
+        let tree = bench_tree(&dtb.emit(), Some((kind, Binding::Generic)), 0..0).unwrap();
+        let dtb = Dtb::parse(&tree).unwrap();
+        let hosts = dtb.find_all("pcie");
+        let read = |property| {
+            hosts
+                .iter()
+                .map(|host| dtb.cells(*host, property))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(read("linux,pci-domain"), [Some(vec![1]), Some(vec![0])]);
+        let [Some(qemu), Some(ours)] = &read("ranges")[..] else {
+            panic!("a host bridge has no window");
+        };
+        assert_eq!(qemu[2], ours[2] + ours[6]);
+        assert_eq!(read("msi-map")[1], None);
     }
 }
