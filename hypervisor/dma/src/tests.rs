@@ -67,14 +67,9 @@ fn a_master_behind_two_smmus_waits_for_both() {
     assert_eq!(registry.attach_plan(id), Err(NotNow::State(State::Pending)));
     assert_eq!(registry.driver_live(b, "v2", 2).len(), 1);
     assert_eq!(registry.master(id).unwrap().state(), State::Held);
-    let streams: Vec<SmmuId> = registry
-        .attach_plan(id)
-        .unwrap()
-        .streams
-        .iter()
-        .map(|(smmu, _)| *smmu)
-        .collect();
-    assert_eq!(streams, [a, b]);
+    let plan = registry.attach_plan(id).unwrap();
+    let smmus = plan.matches.iter().map(|(smmu, _)| *smmu);
+    assert_eq!(smmus.collect::<Vec<_>>(), [a, b]);
 }
 
 #[test]
