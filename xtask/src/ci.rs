@@ -20,7 +20,8 @@ const BARE_METAL: [&str; 6] = [
     "misbehaving-components",
 ];
 /// What test builds of the core break on purpose.
-const SABOTAGES: [&str; 5] = [
+const SABOTAGES: [&str; 6] = [
+    "sabotage-bypass-stream",
     "sabotage-keep-bus-mastering",
     "sabotage-overflow-stack",
     "sabotage-panic",

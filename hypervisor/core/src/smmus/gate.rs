@@ -129,7 +129,20 @@ fn report_v3(features: &v3::Features, found: Found) -> Report {
 #[cfg(not(feature = "sabotage-skip-gate"))]
 fn close_v2(smmu: &v2::Smmu<Region>) -> Result<Found, String> {
     let report = smmu_gate::shut_v2(smmu, &crate::arch::timer::Now).map_err(|error| error.to_string())?;
+    #[cfg(feature = "sabotage-bypass-stream")]
+    leave_bypass(smmu);
     Ok(report.found)
+}
+
+/// What a gate does that forgets one stream mapping group: all streams match it, and pass. For the test which shows
+/// that it is the groups' S2CR that blocks, on an SMMU that is otherwise shut.
+#[cfg(all(feature = "sabotage-bypass-stream", not(feature = "sabotage-skip-gate")))]
+fn leave_bypass(smmu: &v2::Smmu<Region>) {
+    use tock_registers::interfaces::Writeable;
+    use v2::registers::{S2CR, SMR};
+    log::warn!(target: "smmu", "SABOTAGE: this test build leaves S2CR 0 in bypass, and every stream matches it");
+    smmu.s2cr(0).write(S2CR::TYPE::Bypass);
+    smmu.smr(0).write(SMR::VALID::SET + SMR::MASK.val(0x7fff));
 }
 
 #[cfg(not(feature = "sabotage-skip-gate"))]
