@@ -31,13 +31,14 @@ pub(crate) fn pack_for(project: &Project, artifacts: &Artifacts, path: &Path) ->
 /// Refuses a compiled partition that names an image which will not be in the bundle.
 fn has_images(partition: &Member, images: &[&str]) -> Result<()> {
     for guest in Partition::parse(&partition.bytes)?.guests {
-        ensure!(
-            images.contains(&guest.image.as_str()),
-            "guest {}: there is no image {:?}; there are {}",
-            guest.name,
-            guest.image,
-            images.join(" and ")
-        );
+        for member in [Some(&guest.image), guest.initrd.as_ref()].into_iter().flatten() {
+            ensure!(
+                images.contains(&member.as_str()),
+                "guest {}: there is no image {member:?}; there are {}",
+                guest.name,
+                images.join(" and ")
+            );
+        }
     }
     Ok(())
 }

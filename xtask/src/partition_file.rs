@@ -14,6 +14,7 @@ const SEAL_MS: u32 = 20_000;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    console: Option<String>,
     loading: Loading,
     guest: Vec<Guest>,
 }
@@ -36,6 +37,7 @@ fn seal_ms() -> u32 {
 struct Guest {
     name: String,
     image: String,
+    initrd: Option<String>,
     cpus: Vec<u32>,
     memory: Vec<Region>,
     #[serde(default)]
@@ -104,6 +106,9 @@ fn write(file: &File) -> Result<Vec<u8>> {
     let mut fdt = FdtWriter::new()?;
     let root = fdt.begin_node("")?;
     fdt.property_string("compatible", COMPATIBLE)?;
+    if let Some(console) = &file.console {
+        fdt.property_string("console", console)?;
+    }
 
     let loading = fdt.begin_node("loading")?;
     fdt.property_string("when", &file.loading.when)?;
@@ -125,6 +130,9 @@ fn write(file: &File) -> Result<Vec<u8>> {
 fn write_guest(fdt: &mut FdtWriter, guest: &Guest) -> Result<()> {
     fdt.property_string("guest-name", &guest.name)?;
     fdt.property_string("image", &guest.image)?;
+    if let Some(initrd) = &guest.initrd {
+        fdt.property_string("initrd", initrd)?;
+    }
     fdt.property_array_u32("cpus", &guest.cpus)?;
     let mut memory = Vec::new();
     for region in &guest.memory {
@@ -155,6 +163,7 @@ mod tests {
     use super::*;
 
     const GOOD: &str = r#"
+        console = "alice"
         [loading]
         when = "delay"
         delay_ms = 2000
@@ -175,6 +184,7 @@ mod tests {
         [[guest]]
         name = "bob"
         image = "bob.img"
+        initrd = "bob.cpio"
         cpus = [2, 3]
         memory = [ { ipa = 0x40000000, size = "1G", pa = 0x60000000 } ]
     "#;
@@ -202,6 +212,8 @@ mod tests {
             (Wait::Guest, Dma::Isolated, OnFault::Quarantine)
         );
         assert_eq!(bob.cpus, [2, 3]);
+        assert_eq!((&alice.initrd, bob.initrd.as_deref()), (&None, Some("bob.cpio")));
+        assert_eq!(partition.console, Some(0));
         assert_eq!(bob.memory[0].size, 1 << 30);
         assert!(bob.devices.is_empty());
     }
@@ -222,6 +234,7 @@ mod tests {
         refused("\"32M\"", "\"\"", "no unit");
         refused("\"32M\"", "\"99999999999999999999G\"", "no number");
         refused("\"32M\"", "\"9999999999999G\"", "too large");
+        refused("console = \"alice\"", "console = \"eve\"", "no guest");
         refused("name = \"bob\"", "name = \"alice\"", "unique");
         refused("\"0000:00:01.0\"", "\"1.0\"", "is no PCI function");
     }

@@ -87,6 +87,9 @@ pub enum Problem {
     /// Two guests of one name.
     #[error("is the name of another guest, too; names are unique")]
     DuplicateName,
+    /// No guest has this name.
+    #[error("is the name of no guest; write that of one")]
+    NoSuchGuest,
     /// No member of a bundle can have this name.
     #[error("is no name of a file in the bundle; use 1 to 255 printable characters without spaces")]
     ImageName,

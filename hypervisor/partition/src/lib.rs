@@ -49,7 +49,7 @@ pub const BLOCK: u64 = 2 << 20;
 /// A valid partition. Holding one proves:
 ///
 /// - there is a guest, and no limit of this crate is exceeded;
-/// - names are unique; no physical CPU and no device is given to two guests, or twice to one;
+/// - names are unique, and the guest that has the console is there; no physical CPU and no device is given to two guests, or twice to one;
 /// - memory is aligned, not empty and does not wrap; regions of one guest do not overlap in
 ///   guest-physical addresses, and no two regions with a fixed place overlap in physical addresses;
 /// - loading is sealed after the component is to be loaded.
@@ -62,6 +62,8 @@ pub struct Partition {
     pub loading: Loading,
     /// The guests, in the order of the file.
     pub guests: Vec<Guest>,
+    /// The guest that has the console at the start: what is typed goes to it. Without one the core takes commands.
+    pub console: Option<usize>,
 }
 
 /// When components are loaded.
@@ -94,6 +96,8 @@ pub struct Guest {
     pub name: String,
     /// The bundle's member with its image.
     pub image: String,
+    /// The bundle's member with its initial RAM disk.
+    pub initrd: Option<String>,
     /// The physical CPUs of its virtual CPUs, which are numbered in this order.
     pub cpus: Vec<u32>,
     /// Its memory; the first region holds its image.

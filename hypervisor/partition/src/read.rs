@@ -19,7 +19,7 @@ const MEMORY_CELLS: usize = 6;
 
 pub(crate) fn partition(tree: &Tree) -> Result<Partition> {
     let root = tree.root();
-    only(root, &["compatible"], &["loading", "guest"])?;
+    only(root, &["compatible", "console"], &["loading", "guest"])?;
     let compatible = root.required("compatible")?.text()?;
     if compatible != COMPATIBLE {
         return Err(PartitionError::value(
@@ -51,10 +51,22 @@ pub(crate) fn partition(tree: &Tree) -> Result<Partition> {
             Problem::TooManyGuests,
         ));
     }
+    let guests: Vec<Guest> = nodes.into_iter().map(guest).collect::<Result<_>>()?;
     Ok(Partition {
         loading: read_loading(loading)?,
-        guests: nodes.into_iter().map(guest).collect::<Result<_>>()?,
+        console: console(root, &guests)?,
+        guests,
     })
+}
+
+fn console(root: Node<'_>, guests: &[Guest]) -> Result<Option<usize>> {
+    let Some(name) = root.text("console")? else {
+        return Ok(None);
+    };
+    match guests.iter().position(|guest| guest.name == name) {
+        Some(index) => Ok(Some(index)),
+        None => Err(wrong(root, "console", name, Problem::NoSuchGuest)),
+    }
 }
 
 fn read_loading(node: Node<'_>) -> Result<Loading> {
@@ -76,7 +88,7 @@ fn read_loading(node: Node<'_>) -> Result<Loading> {
 fn guest(node: Node<'_>) -> Result<Guest> {
     only(
         node,
-        &["guest-name", "image", "cpus", "memory", "bootargs"],
+        &["guest-name", "image", "initrd", "cpus", "memory", "bootargs"],
         &["device"],
     )?;
     let name = node.required("guest-name")?.text()?;
@@ -84,10 +96,17 @@ fn guest(node: Node<'_>) -> Result<Guest> {
     if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(plain) {
         return Err(wrong(node, "guest-name", name, Problem::GuestName));
     }
-    let image = node.required("image")?.text()?;
-    if image.is_empty() || image.len() > 255 || !image.chars().all(|c| c.is_ascii_graphic()) {
-        return Err(wrong(node, "image", image, Problem::ImageName));
-    }
+    let member = |property, name: &str| {
+        if name.is_empty() || name.len() > 255 || !name.chars().all(|c| c.is_ascii_graphic()) {
+            return Err(wrong(node, property, name, Problem::ImageName));
+        }
+        Ok(name.to_string())
+    };
+    let image = member("image", node.required("image")?.text()?)?;
+    let initrd = node
+        .text("initrd")?
+        .map(|name| member("initrd", name))
+        .transpose()?;
     let bootargs = node.text("bootargs")?.unwrap_or_default();
     if bootargs.len() > MAX_BOOTARGS {
         return Err(wrong(node, "bootargs", bootargs, Problem::BootargsLength));
@@ -98,7 +117,8 @@ fn guest(node: Node<'_>) -> Result<Guest> {
     }
     Ok(Guest {
         name: name.to_string(),
-        image: image.to_string(),
+        image,
+        initrd,
         cpus: cpus(node)?,
         memory: memory(node)?,
         bootargs: bootargs.to_string(),

@@ -20,6 +20,7 @@ struct RawDevice {
 struct RawGuest {
     name: &'static str,
     image: &'static str,
+    initrd: Option<&'static str>,
     cpus: Vec<u32>,
     memory: Vec<u64>,
     bootargs: Option<String>,
@@ -31,6 +32,7 @@ struct RawGuest {
 #[derive(Clone)]
 struct Raw {
     compatible: &'static str,
+    console: Option<&'static str>,
     loading: bool,
     when: &'static str,
     delay_ms: Option<u32>,
@@ -51,6 +53,7 @@ fn good() -> Raw {
     let alice = RawGuest {
         name: "alice",
         image: "alice.img",
+        initrd: None,
         cpus: vec![1],
         memory: vec![0x4000_0000, 32 << 20, 0x5000_0000],
         bootargs: None,
@@ -60,6 +63,7 @@ fn good() -> Raw {
     let mallory = RawGuest {
         name: "mallory",
         image: "mallory.img",
+        initrd: Some("disk.cpio"),
         cpus: vec![2, 3],
         memory: vec![0x4f00_0000, 16 << 20, 0x4f00_0000],
         bootargs: Some("alice=0x50100000".to_string()),
@@ -83,6 +87,7 @@ fn good() -> Raw {
     };
     Raw {
         compatible: COMPATIBLE,
+        console: None,
         loading: true,
         when: "delay",
         delay_ms: Some(2000),
@@ -96,6 +101,9 @@ fn blob(raw: &Raw) -> Vec<u8> {
     let mut fdt = FdtWriter::new().unwrap();
     let root = fdt.begin_node("").unwrap();
     fdt.property_string("compatible", raw.compatible).unwrap();
+    if let Some(console) = raw.console {
+        fdt.property_string("console", console).unwrap();
+    }
     if raw.loading {
         let node = fdt.begin_node("loading").unwrap();
         fdt.property_string("when", raw.when).unwrap();
@@ -109,6 +117,9 @@ fn blob(raw: &Raw) -> Vec<u8> {
         let node = fdt.begin_node(&format!("guest@{index}")).unwrap();
         fdt.property_string("guest-name", guest.name).unwrap();
         fdt.property_string("image", guest.image).unwrap();
+        if let Some(initrd) = guest.initrd {
+            fdt.property_string("initrd", initrd).unwrap();
+        }
         fdt.property_array_u32("cpus", &guest.cpus).unwrap();
         fdt.property_array_u64("memory", &guest.memory).unwrap();
         if let Some(bootargs) = &guest.bootargs {
@@ -156,6 +167,10 @@ fn a_good_partition_is_read() {
         (alice.name.as_str(), alice.image.as_str()),
         ("alice", "alice.img")
     );
+    assert_eq!(
+        (&alice.initrd, mallory.initrd.as_deref()),
+        (&None, Some("disk.cpio"))
+    );
     assert_eq!(alice.cpus, [1]);
     assert_eq!(
         alice.memory,
@@ -198,6 +213,15 @@ fn a_region_may_be_left_to_the_core() {
     raw.guests[0].memory[2] = ANY_ADDRESS;
     let partition = Partition::parse(&blob(&raw)).unwrap();
     assert_eq!(partition.guests[0].memory[0].pa, None);
+}
+
+#[test]
+fn a_guest_may_have_the_console() {
+    let mut raw = good();
+    assert_eq!(Partition::parse(&blob(&raw)).unwrap().console, None);
+    raw.console = Some("mallory");
+    assert_eq!(Partition::parse(&blob(&raw)).unwrap().console, Some(1));
+    refused(|raw| raw.console = Some("bob"), &["/: console = bob", "no guest"]);
 }
 
 #[test]
