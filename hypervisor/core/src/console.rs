@@ -2,11 +2,13 @@
 //!
 //! Core lines read `[  0.000412] smmu   text`: the word is the `target` of the [`log`] call. Guest lines read
 //! `[alice  ] text`. A UART that does not drain loses characters; it never stops the core.
+//!
+//! A guest can *have* the console: what is typed goes to it, and what it writes goes out at once, byte by byte, as it is.
+//! Otherwise the core takes commands.
 
 mod pl011;
 
 use crate::arch::timer;
-use alloc::vec::Vec;
 use core::fmt::{self, Write};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use mmio::Region;
@@ -24,13 +26,22 @@ static UART: Mutex<Option<Terminal>> = Mutex::new(None);
 struct Terminal {
     uart: Pl011<Region>,
     editor: Editor,
+    /// The guest that has it, by its index.
+    guest: Option<usize>,
+    /// What that guest wrote last did not end a line.
+    open: bool,
 }
 
 impl Terminal {
     /// Prints a whole line. What somebody is typing is broken off for it, and written again below.
     fn line(&mut self, text: fmt::Arguments<'_>) {
         let unfinished = self.editor.unfinished();
-        let start = if unfinished.is_empty() { "" } else { "\n" };
+        let is_open = core::mem::replace(&mut self.open, false);
+        let start = if is_open || !unfinished.is_empty() {
+            "\n"
+        } else {
+            ""
+        };
         // A UART reports no error.
         let _ = write!(self.uart, "{start}{text}\n{unfinished}");
     }
@@ -41,6 +52,8 @@ pub fn init(uart: Region) {
     *UART.lock() = Some(Terminal {
         uart: Pl011::new(uart),
         editor: Editor::new(),
+        guest: None,
+        open: false,
     });
     // An error means that a logger is set already: ours, by an earlier call.
     if log::set_logger(&ConsoleLog).is_ok() {
@@ -74,28 +87,48 @@ pub fn pause() {
     }
 }
 
-/// Takes what was typed, and echoes it. At most `most` bytes, so that a sender which never falls silent does not keep this
-/// CPU; returns the lines that are complete.
-pub fn read_lines(most: usize) -> Vec<Event> {
-    let mut complete = Vec::new();
-    if let Some(Terminal { uart, editor }) = UART.lock().as_mut() {
-        for _ in 0..most {
-            let Some(byte) = uart.receive() else { break };
-            let event = editor.take(byte);
-            // A UART reports no error.
-            let _ = match &event {
-                Event::Nothing => Ok(()),
-                Event::Added(letter) => uart.write_char(*letter),
-                Event::Erased => uart.write_str(ERASE),
-                Event::Cleared => uart.write_str(CLEAR),
-                Event::Line(_) | Event::TooLong => uart.write_str("\n"),
-            };
-            if matches!(event, Event::Line(_) | Event::TooLong) {
-                complete.push(event);
-            }
-        }
+/// Takes the next byte that was typed.
+pub fn receive() -> Option<u8> {
+    UART.lock().as_mut()?.uart.receive()
+}
+
+/// Adds a byte to the line that is being typed for the core, and echoes it.
+pub fn edit(byte: u8) -> Event {
+    let mut terminal = UART.lock();
+    let Some(Terminal { uart, editor, .. }) = terminal.as_mut() else {
+        return Event::Nothing;
+    };
+    let event = editor.take(byte);
+    // A UART reports no error.
+    let _ = match &event {
+        Event::Nothing => Ok(()),
+        Event::Added(letter) => uart.write_char(*letter),
+        Event::Erased => uart.write_str(ERASE),
+        Event::Cleared => uart.write_str(CLEAR),
+        Event::Line(_) | Event::TooLong => uart.write_str("\n"),
+    };
+    event
+}
+
+/// Gives the console to a guest, by its index, or back to the core. A line that was being typed is forgotten.
+pub fn give_to(guest: Option<usize>) {
+    if let Some(terminal) = UART.lock().as_mut() {
+        terminal.guest = guest;
+        terminal.editor = Editor::new();
     }
-    complete
+}
+
+/// The guest that has the console.
+pub fn owner() -> Option<usize> {
+    UART.lock().as_ref()?.guest
+}
+
+/// Prints what the guest that has the console wrote, as it is.
+pub fn write_raw(bytes: &[u8]) {
+    if let Some(terminal) = UART.lock().as_mut() {
+        bytes.iter().for_each(|byte| terminal.uart.send(*byte));
+        terminal.open = bytes.last().is_some_and(|last| *last != b'\n');
+    }
 }
 
 /// One place back, a space over what is there, and back again.

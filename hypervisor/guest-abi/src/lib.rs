@@ -6,7 +6,7 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
-/// Gives pages back for good: `RELINQUISH(ipa, size) -> status`.
+/// Gives pages back, until the guest resets itself: `RELINQUISH(ipa, size) -> status`.
 ///
 /// `ipa` and `size` are multiples of 4 KiB; the range lies in the caller's RAM and none of it was given back before.
 /// On [`SUCCESS`] neither the caller's CPUs nor its devices reach the pages any more. On

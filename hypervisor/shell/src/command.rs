@@ -3,11 +3,12 @@
 use alloc::string::{String, ToString};
 
 /// What can be asked, a line each.
-pub const HELP: [&str; 4] = [
+pub const HELP: [&str; 5] = [
     "topology      which device emits which stream on which SMMU, and what is wrong in the device tree",
     "devices       every device that a guest was given, and where it stands",
     "why DEVICE    how a device got there: a PCI address as 0000:00:03.0, or a path",
     "help          this",
+    "Ctrl-A c      gives the console to the next guest, and behind the last one back to this prompt",
 ];
 
 /// A question.

@@ -77,7 +77,7 @@ impl BarRegister {
 }
 
 /// One function in a guest's segment.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct VirtualFunction {
     bdf: Bdf,
     physical: Bdf,
@@ -149,7 +149,7 @@ impl VirtualFunction {
 }
 
 /// The ECAM of one guest.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Ecam {
     last_bus: u8,
     functions: Vec<VirtualFunction>,

@@ -22,6 +22,7 @@ pub mod ecam;
 pub mod exception;
 pub mod image;
 pub mod layout;
+pub mod line;
 pub mod pl011;
 pub mod psci;
 pub mod syndrome;

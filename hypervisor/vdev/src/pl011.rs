@@ -1,15 +1,12 @@
-//! A virtual PL011 (Arm DDI 0183G): output goes out by lines, input never comes.
+//! A virtual PL011 (Arm DDI 0183G): output goes out at once, input waits in a FIFO.
+//!
+//! Time does not pass in it: what is written is sent at once, and what was received has always waited long enough for the
+//! receive timeout.
 
 use arrayvec::ArrayVec;
 
 /// Size of the register frame, in bytes.
 pub const SIZE: u64 = 0x1000;
-/// The longest line that is kept together; a longer one goes out in pieces.
-pub const LINE_LENGTH: usize = 128;
-
-/// A line of guest output, without its end. Any byte may be in it: escape before printing.
-pub type Line = ArrayVec<u8, LINE_LENGTH>;
-
 /// Register offsets (DDI 0183G 3.2).
 mod register {
     pub(super) const DR: u64 = 0x000;
@@ -28,19 +25,27 @@ mod register {
     pub(super) const IDENTIFICATION: u64 = 0xfe0;
 }
 
-/// UARTFR: transmit FIFO empty, receive FIFO empty.
-const FR_IDLE: u32 = 1 << 7 | 1 << 4;
-/// UARTRIS and friends: the transmit interrupt.
+/// UARTFR: transmit FIFO empty, receive FIFO full and empty.
+const FR_TXFE: u32 = 1 << 7;
+const FR_RXFF: u32 = 1 << 6;
+const FR_RXFE: u32 = 1 << 4;
+/// UARTLCR_H: the FIFOs are on; otherwise they hold one character.
+const LCR_FEN: u32 = 1 << 4;
+/// Characters that the receive FIFO holds.
+const FIFO: usize = 32;
+/// UARTRIS and friends: the transmit, receive and receive timeout interrupts.
 const TRANSMIT: u32 = 1 << 5;
+const RECEIVE: u32 = 1 << 4;
+const TIMEOUT: u32 = 1 << 6;
 /// All 11 interrupts.
 const INTERRUPTS: u32 = 0x7ff;
 /// Part 0x011, designer Arm (0x41), revision 3 (r1p5); then the PrimeCell identification.
 const IDENTIFICATION: [u8; 8] = [0x11, 0x10, 0x34, 0x00, 0x0d, 0xf0, 0x05, 0xb1];
 
 /// The UART of one guest.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Pl011 {
-    line: Line,
+    received: ArrayVec<u8, FIFO>,
     ilpr: u32,
     ibrd: u32,
     fbrd: u32,
@@ -61,10 +66,13 @@ impl Pl011 {
         }
     }
 
-    /// Reads the register at `offset`, whatever the access size: all fields lie in the low bytes.
-    pub fn read(&self, offset: u64) -> u32 {
+    /// Reads the register at `offset`, whatever the access size: all fields lie in the low bytes. What is read from the
+    /// data register is no longer in the FIFO.
+    pub fn read(&mut self, offset: u64) -> u32 {
         match offset {
-            register::FR => FR_IDLE,
+            register::DR if self.received.is_empty() => 0,
+            register::DR => self.received.remove(0).into(),
+            register::FR => self.flags(),
             register::ILPR => self.ilpr,
             register::IBRD => self.ibrd,
             register::FBRD => self.fbrd,
@@ -72,8 +80,8 @@ impl Pl011 {
             register::CR => self.cr,
             register::IFLS => self.ifls,
             register::IMSC => self.imsc,
-            register::RIS => self.ris,
-            register::MIS => self.ris & self.imsc,
+            register::RIS => self.raised(),
+            register::MIS => self.raised() & self.imsc,
             register::IDENTIFICATION..SIZE if offset.is_multiple_of(4) => {
                 let index = usize::try_from((offset - register::IDENTIFICATION) / 4).ok();
                 index
@@ -81,15 +89,20 @@ impl Pl011 {
                     .copied()
                     .map_or(0, u32::from)
             }
-            // DR and RSR too: nothing is ever received, so nothing is ever wrong with it.
+            // RSR too: nothing is ever wrong with what was received.
             _ => 0,
         }
     }
 
-    /// Writes the register at `offset`. Returns a line when this write ended one.
-    pub fn write(&mut self, offset: u64, value: u32) -> Option<Line> {
+    /// Writes the register at `offset`. Returns the byte that this write sent. The transmit FIFO empties at once, which
+    /// raises the transmit interrupt.
+    pub fn write(&mut self, offset: u64, value: u32) -> Option<u8> {
         match offset {
-            register::DR => return self.transmit(value),
+            register::DR => {
+                self.ris |= TRANSMIT;
+                let [byte, ..] = value.to_le_bytes();
+                return Some(byte);
+            }
             register::ILPR => self.ilpr = value & 0xff,
             register::IBRD => self.ibrd = value & 0xffff,
             register::FBRD => self.fbrd = value & 0x3f,
@@ -105,28 +118,47 @@ impl Pl011 {
 
     /// The level of the interrupt line.
     pub fn interrupt(&self) -> bool {
-        self.ris & self.imsc != 0
+        self.raised() & self.imsc != 0
     }
 
-    /// What was written since the last line ended, if anything: for a guest that stops, or that has been quiet.
-    pub fn take_partial(&mut self) -> Option<Line> {
-        Some(core::mem::take(&mut self.line)).filter(|line| !line.is_empty())
+    /// Whether another character can be received.
+    pub fn has_room(&self) -> bool {
+        let room = if self.lcr_h & LCR_FEN == 0 { 1 } else { FIFO };
+        self.received.len() < room
     }
 
-    /// One byte goes out. The transmit FIFO empties at once, which raises the transmit interrupt.
-    fn transmit(&mut self, value: u32) -> Option<Line> {
-        let [byte, ..] = value.to_le_bytes();
-        self.ris |= TRANSMIT;
-        if byte == b'\n' {
-            let mut line = core::mem::take(&mut self.line);
-            if line.last() == Some(&b'\r') {
-                line.pop();
-            }
-            return Some(line);
+    /// Receives a character, if there is room for it.
+    pub fn receive(&mut self, byte: u8) {
+        if self.has_room() {
+            self.received.push(byte);
         }
-        let full = self.line.is_full().then(|| core::mem::take(&mut self.line));
-        self.line.push(byte);
-        full
+    }
+
+    fn flags(&self) -> u32 {
+        let full = if self.has_room() { 0 } else { FR_RXFF };
+        let empty = if self.received.is_empty() { FR_RXFE } else { 0 };
+        FR_TXFE | full | empty
+    }
+
+    /// The interrupts before their mask. Those of the receiver last until what they are about was read, whatever is
+    /// cleared: a real one would raise them again.
+    fn raised(&self) -> u32 {
+        // UARTIFLS.RXIFLSEL, in eighths of the FIFO (DDI 0183G 3.3.9).
+        let eighths = match self.ifls >> 3 & 7 {
+            0 => 1,
+            1 => 2,
+            2 => 4,
+            3 => 6,
+            _ => 7,
+        };
+        let level = if self.lcr_h & LCR_FEN == 0 {
+            1
+        } else {
+            FIFO / 8 * eighths
+        };
+        let receive = if self.received.len() >= level { RECEIVE } else { 0 };
+        let timeout = if self.received.is_empty() { 0 } else { TIMEOUT };
+        self.ris | receive | timeout
     }
 }
 
@@ -134,37 +166,18 @@ impl Pl011 {
 mod tests {
     use super::*;
 
-    fn print(uart: &mut Pl011, text: &str) -> Vec<Line> {
-        text.bytes()
-            .filter_map(|byte| uart.write(register::DR, u32::from(byte) | 0xabcd_ef00))
-            .collect()
-    }
-
     #[test]
-    fn output_comes_out_by_lines() {
+    fn a_byte_goes_out() {
         let mut uart = Pl011::new();
-        let lines = print(&mut uart, "one\r\ntwo\n\nthr");
-        let lines: Vec<&[u8]> = lines.iter().map(|line| line.as_slice()).collect();
-        assert_eq!(lines, [b"one".as_slice(), b"two", b""]);
-        assert_eq!(uart.take_partial().as_deref(), Some(b"thr".as_slice()));
-        assert_eq!(uart.take_partial(), None);
-    }
-
-    #[test]
-    fn an_endless_line_comes_in_pieces() {
-        let mut uart = Pl011::new();
-        let lines = print(&mut uart, &"x".repeat(300));
-        assert_eq!(
-            lines.iter().map(|line| line.len()).collect::<Vec<_>>(),
-            [LINE_LENGTH, LINE_LENGTH]
-        );
-        assert_eq!(uart.take_partial().unwrap().len(), 300 - 2 * LINE_LENGTH);
+        assert_eq!(uart.write(register::DR, 0xabcd_ef41), Some(b'A'));
+        assert_eq!(uart.write(register::CR, 0x301), None);
     }
 
     #[test]
     fn identification_is_that_of_a_pl011() {
-        let uart = Pl011::new();
-        let word = |at: u64| (0u64..4).fold(0, |word, byte| word | (uart.read(at + 4 * byte) << (8 * byte)));
+        let mut uart = Pl011::new();
+        let mut word =
+            |at: u64| (0u64..4).fold(0, |word, byte| word | (uart.read(at + 4 * byte) << (8 * byte)));
 
         assert_eq!(word(0xfe0) & 0xf_ffff, 0x4_1011, "AMBA peripheral ID");
         assert_eq!(word(0xff0), 0xb105_f00d, "PrimeCell ID");
@@ -174,7 +187,7 @@ mod tests {
     #[test]
     fn the_transmit_interrupt_follows_its_mask() {
         let mut uart = Pl011::new();
-        print(&mut uart, "x");
+        uart.write(register::DR, 0x78);
         assert!(!uart.interrupt());
         uart.write(register::IMSC, TRANSMIT);
         assert!(uart.interrupt());
@@ -184,6 +197,48 @@ mod tests {
         );
         uart.write(register::ICR, TRANSMIT);
         assert!(!uart.interrupt());
+    }
+
+    #[test]
+    fn input_waits_in_the_fifo() {
+        let mut uart = Pl011::new();
+        uart.write(register::LCR_H, LCR_FEN);
+        uart.write(register::IMSC, RECEIVE | TIMEOUT);
+        assert_eq!(
+            (uart.read(register::FR), uart.interrupt()),
+            (FR_TXFE | FR_RXFE, false)
+        );
+        assert_eq!(uart.read(register::DR), 0);
+        for byte in 0..FIFO as u8 {
+            assert!(uart.has_room());
+            uart.receive(byte);
+            // UARTIFLS after reset: half of the FIFO.
+            let receive = if byte < 15 { 0 } else { RECEIVE };
+            assert_eq!(uart.read(register::MIS), TIMEOUT | receive);
+        }
+        assert!(!uart.has_room());
+        uart.receive(99);
+        assert_eq!(uart.read(register::FR), FR_TXFE | FR_RXFF);
+        uart.write(register::ICR, INTERRUPTS);
+        assert!(uart.interrupt(), "not cleared while it is not read");
+        for byte in 0..FIFO as u32 {
+            assert_eq!(uart.read(register::DR), byte);
+        }
+        assert_eq!(
+            (uart.read(register::FR), uart.interrupt()),
+            (FR_TXFE | FR_RXFE, false)
+        );
+    }
+
+    #[test]
+    fn without_fifos_one_character_waits() {
+        let mut uart = Pl011::new();
+        uart.receive(b'a');
+        uart.receive(b'b');
+        assert!(!uart.has_room());
+        assert_eq!(uart.read(register::RIS), RECEIVE | TIMEOUT);
+        assert_eq!(uart.read(register::DR), u32::from(b'a'));
+        assert_eq!(uart.read(register::DR), 0);
     }
 
     #[test]

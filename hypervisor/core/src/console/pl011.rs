@@ -95,7 +95,8 @@ impl<B: Bus> Pl011<B> {
         Some(if intact { byte } else { 0 })
     }
 
-    fn send(&mut self, byte: u8) {
+    /// Sends a byte as it is.
+    pub fn send(&mut self, byte: u8) {
         let full = || Flags::at(&self.bus).is_set(UARTFR::TXFF);
         let patience_us = if self.stuck { 0 } else { DRAIN_US };
         self.stuck = wait_until(&Now, patience_us, || !full()).is_err();

@@ -2,15 +2,16 @@
 
 use super::System;
 use crate::arch::{gic, percpu, timer};
-use crate::{console, vm};
+use crate::console;
+use crate::vm::{self, Guest};
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt::{Display, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
 use devicetree::GicInterrupt;
-use dma::{MasterId, State};
-use shell::{Command, Event, HELP, LONGEST, Lines, Pace};
+use dma::{GuestId, MasterId, State};
+use shell::{Command, Event, HELP, Key, Keys, LONGEST, Lines, Pace};
 use spin::Mutex;
 use topology::MasterIndex;
 
@@ -25,8 +26,11 @@ pub struct Typing {
     interrupt: Option<GicInterrupt>,
     answer: Mutex<Answer>,
     pace: Mutex<Pace>,
-    /// The console's interrupt is kept away until it has rested.
+    keys: Mutex<Keys>,
+    /// The console's interrupt is kept away, until it has rested and what is typed has room.
     paused: AtomicBool,
+    /// The guest that has the console has not read what was typed before.
+    is_full: AtomicBool,
 }
 
 /// Lines that wait to be printed.
@@ -68,7 +72,9 @@ impl Typing {
             interrupt: shared.filter(|found| vm::claim_interrupt(found.intid)),
             answer: Mutex::new(Answer::default()),
             pace: Mutex::new(Pace::default()),
+            keys: Mutex::new(Keys::new()),
             paused: AtomicBool::new(false),
+            is_full: AtomicBool::new(false),
         }
     }
 }
@@ -86,7 +92,7 @@ impl System {
         match enabled {
             Ok(()) => {
                 console::listen();
-                log::info!(target: "shell", "commands are taken; `help` lists them");
+                log::info!(target: "shell", "commands are taken; `help` lists them, Ctrl-A c gives the console to a guest");
             }
             Err(error) => log::warn!(target: "shell", "no commands are taken: {error}"),
         }
@@ -100,14 +106,92 @@ impl System {
             .is_some_and(|console| console.intid == intid)
         {
             let from_us = timer::now_us();
-            let lines = console::read_lines(BYTES_PER_TURN);
-            for line in lines {
-                match line {
-                    Event::Line(line) => self.obey(Command::parse(&line)),
-                    _ => self.say(format!("a line of more than {LONGEST} characters is not read")),
+            for _ in 0..BYTES_PER_TURN {
+                if self.is_full() {
+                    // It waits in the UART, and with flow control in front of that.
+                    self.pause();
+                    break;
+                }
+                let Some(byte) = console::receive() else { break };
+                let key = self.typing.keys.lock().take(byte);
+                match key {
+                    Key::Plain(byte) => self.typed(byte),
+                    Key::Switch => self.switch_console(),
+                    Key::Nothing => {}
                 }
             }
             self.rest(from_us);
+        }
+    }
+
+    /// Somebody typed this for whoever has the console.
+    fn typed(&self, byte: u8) {
+        if let Some(guest) = self.console_guest() {
+            return guest.receive(byte);
+        }
+        match console::edit(byte) {
+            Event::Line(line) => self.obey(Command::parse(&line)),
+            Event::TooLong => self.say(format!("a line of more than {LONGEST} characters is not read")),
+            Event::Nothing | Event::Added(_) | Event::Erased | Event::Cleared => {}
+        }
+    }
+
+    /// The guest that has the console, if it runs.
+    fn console_guest(&self) -> Option<&'static Guest> {
+        let guest = self.guest(GuestId(console::owner()?))?;
+        guest.is_running().then_some(guest)
+    }
+
+    /// Whether the guest that has the console must read before it can be given more.
+    fn is_full(&self) -> bool {
+        let is_full = || self.console_guest().is_some_and(|guest| !guest.has_input_room());
+        // It may read in between, and looks at this afterwards: so it is said first, and looked at then.
+        let typing = &self.typing.is_full;
+        typing.store(true, Ordering::SeqCst);
+        let full = is_full();
+        typing.store(full, Ordering::SeqCst);
+        full
+    }
+
+    /// A guest has read what was typed. Its CPU may be any.
+    pub fn input_read(&self) {
+        if self.typing.is_full.load(Ordering::SeqCst) {
+            percpu::of(0).into_iter().for_each(gic::kick);
+        }
+    }
+
+    /// Gives the console to the guest behind the one that has it; behind the last one the core takes commands.
+    fn switch_console(&self) {
+        let first = console::owner().map_or(0, |guest| guest + 1);
+        let next = (first..self.guests.len())
+            .find(|index| self.guest(GuestId(*index)).is_some_and(Guest::is_running));
+        self.give_console(next);
+    }
+
+    /// Gives the console to a guest, or back to the core, and says so.
+    pub fn give_console(&self, to: Option<usize>) {
+        let guest = to.and_then(|index| self.guest(GuestId(index)));
+        console::give_to(guest.and(to));
+        match guest {
+            Some(guest) => {
+                log::info!(target: "shell", "the console is {}'s; Ctrl-A c switches", guest.name());
+                guest.show_unfinished_line();
+            }
+            None => log::info!(target: "shell", "the console takes commands; `help` lists them"),
+        }
+    }
+
+    /// Takes the console back from a guest that stopped.
+    pub fn take_console_from(&self, id: GuestId) {
+        if console::owner() == Some(id.0) {
+            self.give_console(None);
+        }
+    }
+
+    /// Keeps the console's interrupt away.
+    fn pause(&self) {
+        if !self.typing.paused.swap(true, Ordering::Relaxed) {
+            console::pause();
         }
     }
 
@@ -118,7 +202,8 @@ impl System {
         if let Some(left) = self.rest_left(from_us) {
             return Some(left);
         }
-        if self.typing.paused.swap(false, Ordering::Relaxed) {
+        if self.typing.paused.load(Ordering::Relaxed) && !self.is_full() {
+            self.typing.paused.store(false, Ordering::Relaxed);
             console::listen();
         }
         if self.print_some() {
@@ -145,8 +230,8 @@ impl System {
     fn rest(&self, from_us: u64) {
         let now_us = timer::now_us();
         self.typing.pace.lock().worked(from_us, now_us);
-        if self.rest_left(now_us).is_some() && !self.typing.paused.swap(true, Ordering::Relaxed) {
-            console::pause();
+        if self.rest_left(now_us).is_some() {
+            self.pause();
         }
     }
 

@@ -1,8 +1,9 @@
-//! Guests and the devices given to them: who gets what, who waits for what, who starts when.
+//! Guests and the devices given to them: who waits for what, who starts when.
 
 use super::System;
 use super::fabric::HostBridge;
-use crate::arch::{cpu, mmu, timer};
+use super::given::Given;
+use crate::arch::{cpu, mmu};
 use crate::smmus::Unit;
 use crate::vm::{self, Guest, PassedFunction, Spec};
 use alloc::format;
@@ -10,170 +11,12 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 use devicetree::Tree;
-use dma::{Assignment, Coverage, GuestId, MasterId, MasterSpec, Registry, SmmuId, State};
-use partition::{Device, DeviceName, Dma, Wait, When};
+use dma::{GuestId, MasterId, State};
+use partition::{Wait, When};
 use pci::Bdf;
+use sha2::{Digest, Sha512};
 use stage2::{Geometry, WalkerLimits};
-use topology::{Graph, Identity, MasterIndex};
 use vdev::ecam::Action;
-
-/// A device of a guest: which master it is, and where it sits.
-#[derive(Debug, Clone)]
-pub struct Given {
-    /// The master.
-    pub master: MasterId,
-    /// Whose it is.
-    pub guest: GuestId,
-    /// Who waits for it.
-    pub wait: Wait,
-    /// The host bridge and the place behind it; nothing if there is no such device.
-    pub place: Option<(usize, Bdf)>,
-}
-
-/// Fills the registry with all SMMUs and masters, and with what the partition gives to whom.
-pub fn register(
-    tree: &Tree,
-    units: &[Unit],
-    graph: &Graph,
-    bridges: &[HostBridge],
-    guests: &[partition::Guest],
-) -> (Registry, Vec<Given>) {
-    let now_us = timer::now_us();
-    let mut registry = Registry::new(guests.iter().map(|guest| guest.name.clone()).collect());
-    for unit in units {
-        registry.add_smmu(unit.path.clone(), unit.gate.as_ref().err().cloned());
-    }
-    let mut wishes: Vec<(GuestId, &partition::Guest, &Device)> = Vec::new();
-    for (index, guest) in guests.iter().enumerate() {
-        wishes.extend(guest.devices.iter().map(|device| (GuestId(index), guest, device)));
-    }
-    let mut given = Vec::new();
-    for (index, master) in graph.masters().iter().enumerate() {
-        let position = wishes
-            .iter()
-            .position(|(_, _, device)| is_that(&device.name, &master.identity));
-        let wish = position.map(|position| wishes.remove(position));
-        let mut coverage = match &master.coverage {
-            topology::Coverage::Covered => Coverage::Covered,
-            topology::Coverage::Uncovered => Coverage::Uncovered,
-            topology::Coverage::Refused(refusal) => Coverage::Refused(refusal.to_string()),
-        };
-        let place = place(&master.identity, bridges);
-        if let Some((_, guest, device)) = wish {
-            coverage = narrow(coverage, guest, device, place.is_some());
-        }
-        let group = graph.group_of(MasterIndex(index));
-        let matches = group.map_or_else(Vec::new, |group| group.matches_of(master));
-        let id = registry.add_master(
-            MasterSpec {
-                name: master.identity.to_string(),
-                streams: at_smmus(&master.streams),
-                matches: at_smmus(&matches),
-                coverage,
-                assignment: wish.map(|(guest, _, device)| assignment(guest, device)),
-            },
-            now_us,
-        );
-        given.extend(wish.map(|(guest, _, device)| Given {
-            master: id,
-            guest,
-            wait: device.wait,
-            place,
-        }));
-    }
-    let groups: Vec<Vec<MasterId>> = graph
-        .groups()
-        .iter()
-        .map(|group| group.masters.iter().map(|master| MasterId(master.0)).collect())
-        .collect();
-    registry.settle_groups(&groups, now_us);
-    // What no binding describes and no bus shows.
-    for (guest, _, device) in wishes {
-        let why = match &device.name {
-            DeviceName::Path(path) if tree.find(path).is_none() => "there is no such node".to_string(),
-            _ if graph.not_described().is_refused() => graph.not_described().to_string(),
-            DeviceName::Pci(_) => "there is no such PCI function".to_string(),
-            DeviceName::Path(_) => NOT_PCI.to_string(),
-        };
-        let spec = MasterSpec {
-            name: device.name.to_string(),
-            streams: Vec::new(),
-            matches: Vec::new(),
-            coverage: Coverage::Refused(why),
-            assignment: Some(assignment(guest, device)),
-        };
-        let master = registry.add_master(spec, now_us);
-        given.push(Given {
-            master,
-            guest,
-            wait: device.wait,
-            place: None,
-        });
-    }
-    (registry, given)
-}
-
-/// The graph's streams as the registry and the drivers have them.
-fn at_smmus(streams: &[topology::Stream]) -> Vec<(SmmuId, driver_abi::Stream)> {
-    let own = |stream: &topology::Stream| {
-        let &topology::Stream { smmu, id, mask } = stream;
-        (SmmuId(smmu.0), driver_abi::Stream { id, mask })
-    };
-    streams.iter().map(own).collect()
-}
-
-/// Why a platform device is refused.
-const NOT_PCI: &str = "only PCI functions can be given to guests by this version";
-
-/// What keeps a guest from getting a device although the stream graph would let it.
-fn narrow(coverage: Coverage, guest: &partition::Guest, device: &Device, is_pci: bool) -> Coverage {
-    let identity = guest.memory.iter().all(|region| region.pa == Some(region.ipa));
-    match coverage {
-        Coverage::Covered | Coverage::Uncovered if !is_pci => Coverage::Refused(NOT_PCI.to_string()),
-        // Untranslated, the device would write to somebody else's memory even if its guest is honest.
-        Coverage::Uncovered if device.dma == Dma::Trusted && !identity => Coverage::Refused(
-            "no SMMU translates its DMA, so the guest's memory has to lie at pa = ipa; say so in the partition file"
-                .to_string(),
-        ),
-        coverage => coverage,
-    }
-}
-
-fn assignment(guest: GuestId, device: &Device) -> Assignment {
-    Assignment {
-        guest,
-        dma: device.dma,
-        on_fault: device.on_fault,
-    }
-}
-
-fn is_that(name: &DeviceName, identity: &Identity) -> bool {
-    match (name, identity) {
-        (
-            DeviceName::Pci(name),
-            Identity::Pci {
-                segment,
-                requester_id,
-                ..
-            },
-        ) => name.segment == *segment && name.requester_id() == *requester_id,
-        (DeviceName::Path(name), Identity::Platform { path, .. }) => name == path,
-        _ => false,
-    }
-}
-
-fn place(identity: &Identity, bridges: &[HostBridge]) -> Option<(usize, Bdf)> {
-    let Identity::Pci {
-        host_bridge,
-        requester_id,
-        ..
-    } = identity
-    else {
-        return None;
-    };
-    let bridge = bridges.iter().position(|bridge| bridge.node == *host_bridge)?;
-    Some((bridge, Bdf::from_requester_id(*requester_id)))
-}
 
 impl System {
     /// Builds every guest that can be built; a line says why one cannot.
@@ -213,10 +56,12 @@ impl System {
         guest: &partition::Guest,
         geometry: &Geometry,
     ) -> Result<&'static Guest, String> {
-        let image = self
-            .bundle
-            .find(&guest.image)
-            .ok_or_else(|| format!("the bundle has no {}", guest.image))?;
+        let member = |name: &String| {
+            let found = self.bundle.find(name);
+            found.ok_or_else(|| format!("the bundle has no {name}"))
+        };
+        let image = member(&guest.image)?;
+        let initrd = guest.initrd.as_ref().map(member).transpose()?;
         let places: Vec<_> = self
             .given
             .iter()
@@ -238,6 +83,8 @@ impl System {
             index: id.0,
             guest,
             image,
+            initrd,
+            seed: seed(&self.tree, id.0),
             // VMID 0 belongs to nobody: it is what `VTTBR_EL2` names where no guest runs.
             vmid: u16::try_from(id.0 + 1).map_err(|_| "there is no VMID left".to_string())?,
             geometry: *geometry,
@@ -298,24 +145,29 @@ impl System {
         }
     }
 
-    /// Shows guests those devices that do not wait: `wait = "no"`, whose DMA the gate blocks, and those that
-    /// nothing isolates and that were accepted so.
+    /// Shows guests the devices that they have from the start, and says which of them nothing isolates.
     pub fn show_initial(&self) {
         for given in &self.given {
-            let state = self.registry.lock().master(given.master).map(dma::Master::state);
-            match state {
-                Some(State::Pending | State::Held) if given.wait == Wait::No => self.show(given.master),
-                Some(State::Uncovered) => {
-                    let registry = self.registry.lock();
-                    if let Some(master) = registry.master(given.master) {
-                        log::warn!(target: "device", "{}: NOT ISOLATED: {} can read and write all memory with it",
-                            master.name, registry.guest_name(given.guest));
-                    }
-                    drop(registry);
-                    self.show(given.master);
-                }
-                _ => {}
+            let registry = self.registry.lock();
+            if let Some(master) = registry.master(given.master)
+                && master.state() == State::Uncovered
+            {
+                log::warn!(target: "device", "{}: NOT ISOLATED: {} can read and write all memory with it",
+                    master.name, registry.guest_name(given.guest));
             }
+            drop(registry);
+            self.show_if_present(given);
+        }
+    }
+
+    /// Shows a device that its guest has now: one that is live, one that does not wait, whose DMA is blocked, and one that
+    /// nothing isolates and that was accepted so.
+    fn show_if_present(&self, given: &Given) {
+        let state = self.registry.lock().master(given.master).map(dma::Master::state);
+        match state {
+            Some(State::Live(_) | State::Uncovered) => self.show(given.master),
+            Some(State::Pending | State::Held) if given.wait == Wait::No => self.show(given.master),
+            _ => {}
         }
     }
 
@@ -445,11 +297,29 @@ impl System {
             let id = GuestId(index);
             if self.is_over(id) && !self.ended.lock().contains(&id) {
                 self.ended.lock().push(id);
+                self.take_console_from(id);
                 self.given
                     .iter()
                     .filter(|given| given.guest == id)
                     .for_each(|given| self.release(given.master));
             }
+        }
+    }
+
+    /// Starts guests again that asked for a reset. Their devices stay attached, but master the bus no more.
+    pub fn restart_reset(&self) {
+        for (index, guest) in self.guests.iter().enumerate() {
+            let Some(guest) = guest.filter(|guest| guest.is_at_rest()) else {
+                continue;
+            };
+            let mine = || self.given.iter().filter(|given| given.guest.0 == index);
+            mine().for_each(|given| self.hide(given.master));
+            if let Err(error) = guest.renew() {
+                guest.stop(&format!("it cannot be started again: {error}"));
+                continue;
+            }
+            mine().for_each(|given| self.show_if_present(given));
+            self.start_ready_guests();
         }
     }
 
@@ -468,6 +338,15 @@ impl System {
         self.guest(id)
             .is_some_and(|guest| matches!(guest.state(), vm::State::Stopped(_)))
     }
+}
+
+/// Random bytes for a guest, if the boot loader passed any: nobody learns those of another guest from its own.
+fn seed(tree: &Tree, guest: usize) -> Option<[u8; 32]> {
+    let random = tree.chosen().node()?.property("rng-seed")?.bytes();
+    let mut hash = Sha512::new();
+    hash.update(random);
+    hash.update(guest.to_le_bytes());
+    hash.finalize().first_chunk().copied()
 }
 
 /// What a guest waits for before it starts.

@@ -8,6 +8,7 @@ mod binding;
 mod commands;
 mod drivers;
 mod fabric;
+mod given;
 mod guests;
 mod summary;
 
@@ -29,6 +30,7 @@ use dma::{Attachments, Due, FaultLog, GuestId, MasterId, Registry, Schedule, Smm
 use driver_abi::InterruptLine;
 use drivers::Drivers;
 use fabric::HostBridge;
+use given::Given;
 use partition::Partition;
 use shell::Lines;
 use spin::{Mutex, Once};
@@ -54,10 +56,12 @@ pub struct System {
     guests: Vec<Option<&'static Guest>>,
     /// Guests whose end was seen, and their devices taken.
     ended: Mutex<Vec<GuestId>>,
-    given: Vec<guests::Given>,
+    given: Vec<Given>,
     schedule: Mutex<Schedule>,
     /// Every device is as its guest is to find it, so guests may start.
     ready: AtomicBool,
+    /// The guest that has the console at the start.
+    console_guest: Option<usize>,
     fingerprint: Fingerprint,
 }
 
@@ -120,7 +124,12 @@ impl System {
                 partition::MEMBER_NAME
             )
         })?;
-        let Partition { loading, guests, .. } = Partition::parse(blob).map_err(|error| error.to_string())?;
+        let Partition {
+            loading,
+            guests,
+            console: console_guest,
+            ..
+        } = Partition::parse(blob).map_err(|error| error.to_string())?;
 
         for unit in &units {
             // Nobody may be given them.
@@ -130,7 +139,7 @@ impl System {
                 }
             }
         }
-        let (registry, given) = guests::register(&tree, &units, &graph, &bridges, &guests);
+        let (registry, given) = given::register(&tree, &units, &graph, &bridges, &guests);
         let mut system = System {
             bundle,
             typing: Typing::new(console),
@@ -145,6 +154,7 @@ impl System {
             given,
             schedule: Mutex::new(Schedule::new(loading)),
             ready: AtomicBool::new(false),
+            console_guest,
             fingerprint,
             units,
             tree,
@@ -171,6 +181,9 @@ impl System {
         self.start_ready_guests();
         self.announce_schedule(&loading);
         self.listen();
+        if self.console_guest.is_some() {
+            self.give_console(self.console_guest);
+        }
     }
 
     /// Does what is due. On the boot CPU, which looks again whenever its timer or another interrupt wakes it.
@@ -186,6 +199,7 @@ impl System {
         let more = self.finish_interrupts();
         let console_us = self.converse();
         self.release_stopped();
+        self.restart_reset();
         if self.everyone_stopped() {
             self.finish();
         }
@@ -206,7 +220,7 @@ impl System {
     }
 
     /// Which master a device of a guest is, and where it sits.
-    fn given(&self, id: MasterId) -> Option<&guests::Given> {
+    fn given(&self, id: MasterId) -> Option<&Given> {
         self.given.iter().find(|given| given.master == id)
     }
 }
@@ -225,6 +239,10 @@ impl vm::Core for System {
 
     fn set_switches(&self, guest: usize, action: vdev::ecam::Action) {
         self.switch(GuestId(guest), action);
+    }
+
+    fn input_read(&self) {
+        System::input_read(self);
     }
 
     fn with_walkers(&self, work: &mut dyn FnMut(&mut dyn stage2::Invalidate)) {

@@ -2,12 +2,13 @@
 
 use super::guest::{Devices, Guest, Parts};
 use super::interrupts;
+use super::load::Load;
 use super::memory::{Bank, Memory, MemoryError};
 use super::passed::Passed;
 use super::tlb;
 use crate::arch::gic::{self, GicError};
-use crate::arch::mmu::{self, MapError};
-use crate::arch::{cpu, native, percpu};
+use crate::arch::mmu::MapError;
+use crate::arch::{native, percpu};
 use crate::memory::{self, RamError};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -15,8 +16,9 @@ use devicetree::GicInterrupt;
 use pci::{Bdf, Function, Pin, Window};
 use stage2::Geometry;
 use vdev::ecam::Ecam;
-use vdev::image::{self, Image, Placement};
+use vdev::image::{self, Image};
 use vdev::layout::{self, Device, Layout};
+use vdev::line::LineBuffer;
 use vdev::pl011::Pl011;
 use vdev::vgic::{self, Source, Vgic};
 use vdev::{DeviceTreeError, Machine};
@@ -47,8 +49,12 @@ pub struct Spec<'a> {
     pub index: usize,
     /// What the partition says of it.
     pub guest: &'a partition::Guest,
-    /// Its image: an arm64 Image.
-    pub image: &'a [u8],
+    /// Its image: an arm64 Image, or a flat binary.
+    pub image: &'static [u8],
+    /// Its initial RAM disk.
+    pub initrd: Option<&'static [u8]>,
+    /// Random bytes for it.
+    pub seed: Option<[u8; 32]>,
     /// The VMID of its CPUs and devices; no other guest has it, and it is not zero.
     pub vmid: u16,
     /// The shape of stage 2.
@@ -116,6 +122,9 @@ pub enum BuildError {
     /// The device tree cannot be written.
     #[error(transparent)]
     DeviceTree(#[from] DeviceTreeError),
+    /// The device tree is larger than its place.
+    #[error("its device tree has {0:#x} bytes, more than {max:#x}", max = image::TREE_SIZE)]
+    TreeTooLarge(usize),
     /// Memory or stage 2.
     #[error(transparent)]
     Memory(#[from] MemoryError),
@@ -142,8 +151,7 @@ impl Guest {
         let vcpus = vcpus(spec)?;
         let affinities: Vec<u64> = vcpus.iter().map(|(_, affinity)| *affinity).collect();
         let layout = layout_of(spec, affinities.len())?;
-        let image = Image::new(spec.image)?;
-        let device_tree = device_tree(spec, &affinities)?;
+        let load = load(spec, &affinities)?;
         let devices = devices(spec, &affinities)?;
         let passed = spec
             .functions
@@ -152,16 +160,8 @@ impl Guest {
             .collect::<Result<_, _>>()?;
 
         let banks = banks(spec, &layout)?;
-        let first = *banks.first().ok_or(BuildError::NoMemory)?;
-        let place = image.place(first.size, device_tree.len() as u64)?;
-        for bank in &banks {
-            mmu::with_mapped(bank.pa..bank.pa + bank.size, |bytes| {
-                bytes.fill(0);
-                if *bank == first {
-                    fill(bytes, &image, &device_tree, &place);
-                }
-            })?;
-        }
+        let first = banks.first().ok_or(BuildError::NoMemory)?.ipa;
+        load.fill(&banks)?;
         let memory = Memory::new(spec.geometry, spec.vmid, banks)?;
         let interrupts = claim(spec)?;
         tlb::register(spec.vmid, memory.vttbr());
@@ -170,8 +170,9 @@ impl Guest {
             name: spec.guest.name.clone(),
             geometry: spec.geometry,
             layout,
-            entry: first.ipa + place.image,
-            device_tree: first.ipa + place.device_tree,
+            entry: first + load.place.image,
+            device_tree: first + load.place.device_tree,
+            load,
             interrupts,
             vcpus,
             devices,
@@ -213,7 +214,32 @@ fn layout_of(spec: &Spec<'_>, vcpus: usize) -> Result<Layout, BuildError> {
     Ok(Layout { vcpus, ecam_size })
 }
 
-fn device_tree(spec: &Spec<'_>, affinities: &[u64]) -> Result<Vec<u8>, BuildError> {
+/// What the guest starts from, and where that lies.
+fn load(spec: &Spec<'_>, affinities: &[u64]) -> Result<Load, BuildError> {
+    let first = spec.guest.memory.first().ok_or(BuildError::NoMemory)?;
+    let image = Image::new(spec.image)?;
+    let initrd = spec.initrd.unwrap_or_default();
+    let place = image.place(first.size, initrd.len() as u64)?;
+    let at = spec
+        .initrd
+        .map(|initrd| (first.ipa + place.initrd, initrd.len() as u64));
+    let device_tree = device_tree(spec, affinities, at)?;
+    if device_tree.len() as u64 > image::TREE_SIZE {
+        return Err(BuildError::TreeTooLarge(device_tree.len()));
+    }
+    Ok(Load {
+        image,
+        initrd,
+        device_tree,
+        place,
+    })
+}
+
+fn device_tree(
+    spec: &Spec<'_>,
+    affinities: &[u64],
+    initrd: Option<(u64, u64)>,
+) -> Result<Vec<u8>, BuildError> {
     let memory: Vec<(u64, u64)> = spec
         .guest
         .memory
@@ -234,9 +260,9 @@ fn device_tree(spec: &Spec<'_>, affinities: &[u64]) -> Result<Vec<u8>, BuildErro
         affinities,
         memory: &memory,
         bootargs: &spec.guest.bootargs,
-        initrd: None,
+        initrd,
         pci: (!spec.functions.is_empty()).then_some(pci),
-        seed: None,
+        seed: spec.seed.as_ref(),
     };
     Ok(vdev::device_tree(&machine)?)
 }
@@ -264,6 +290,7 @@ fn devices(spec: &Spec<'_>, affinities: &[u64]) -> Result<Devices, BuildError> {
     Ok(Devices {
         gic,
         uart: Pl011::new(),
+        output: LineBuffer::default(),
         ecam,
     })
 }
@@ -309,19 +336,6 @@ fn banks(spec: &Spec<'_>, layout: &Layout) -> Result<Vec<Bank>, BuildError> {
         Ok(Bank { ipa, pa, size })
     };
     spec.guest.memory.iter().map(bank).collect()
-}
-
-/// Copies image and device tree to their places, which lie in `bytes`.
-fn fill(bytes: &mut [u8], image: &Image<'_>, device_tree: &[u8], place: &Placement) {
-    for (at, content) in [(place.image, image.bytes()), (place.device_tree, device_tree)] {
-        let at = native(at);
-        if let Some(target) = bytes.get_mut(at..at.saturating_add(content.len())) {
-            target.copy_from_slice(content);
-        }
-    }
-    let addresses = bytes.as_ptr_range();
-    let start = addresses.start.addr() + native(place.image);
-    cpu::publish_instructions(start..start + image.bytes().len());
 }
 
 /// Takes the interrupt lines of the guest's functions and sets them up, still off.

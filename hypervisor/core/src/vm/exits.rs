@@ -5,11 +5,10 @@ use super::guest::{Guest, Power};
 use super::interrupts::Board;
 use super::{Core, control};
 use crate::arch::{Syndrome, cpu};
-use crate::console;
 use alloc::format;
 use core::sync::atomic::Ordering;
 use vdev::exception::{self, Before, Cause};
-use vdev::layout::{Device, UART_INTERRUPT};
+use vdev::layout::Device;
 use vdev::psci::{self, Call};
 use vdev::syndrome::{self, DataAbort, Exit, Fault, MemoryAccess, SystemAccess};
 use vdev::sysreg::{self, Answer};
@@ -74,14 +73,14 @@ impl Guest {
             }
             Call::AffinityInfo { affinity } => self.affinity_info(affinity),
             Call::SystemOff => return self.stop("it turned itself off"),
-            Call::SystemReset => return self.stop("it asked for a reset"),
+            Call::SystemReset => return self.reset(),
             Call::Relinquish { ipa, size } => self.relinquish(ipa, size, core),
             Call::PeersRunning => core.peers_running(self.index),
         };
         frame.set(0, result);
     }
 
-    /// The guest gives pages of its RAM back for good.
+    /// The guest gives pages of its RAM back, until its next reset.
     fn relinquish(&self, ipa: u64, size: u64, core: &dyn Core) -> u64 {
         let mut result = Ok(());
         core.with_walkers(&mut |walkers| result = self.memory.lock().give_back(walkers, ipa, size));
@@ -147,7 +146,7 @@ impl Guest {
                 self.device_write(vcpu, device, offset, access, value, core);
             }
             Some(access) => {
-                let value = self.device_read(device, offset, access);
+                let value = self.device_read(vcpu, device, offset, access, core);
                 frame.set(usize::from(access.register), access.loaded(value));
             }
             None => {
@@ -162,13 +161,19 @@ impl Guest {
         frame.elr = frame.elr.wrapping_add(syndrome::instruction_length(frame.esr));
     }
 
-    fn device_read(&self, device: Device, offset: u64, access: MemoryAccess) -> u64 {
-        let devices = self.devices.lock();
+    fn device_read(
+        &self,
+        vcpu: usize,
+        device: Device,
+        offset: u64,
+        access: MemoryAccess,
+        core: &dyn Core,
+    ) -> u64 {
         match device {
-            Device::Distributor => devices.gic.read_distributor(offset, access.size),
-            Device::Redistributors => devices.gic.read_redistributor(offset, access.size),
-            Device::Uart => devices.uart.read(offset).into(),
-            Device::Ecam => devices.ecam.read(offset, access.size).into(),
+            Device::Distributor => self.devices.lock().gic.read_distributor(offset, access.size),
+            Device::Redistributors => self.devices.lock().gic.read_redistributor(offset, access.size),
+            Device::Uart => self.read_uart(vcpu, offset, core).into(),
+            Device::Ecam => self.devices.lock().ecam.read(offset, access.size).into(),
         }
     }
 
@@ -200,16 +205,7 @@ impl Guest {
                     .gic
                     .write_redistributor(offset, access.size, value, board);
             }
-            Device::Uart => {
-                let mut devices = self.devices.lock();
-                let line = devices.uart.write(offset, narrow);
-                let level = devices.uart.interrupt();
-                devices.gic.set_line(0, UART_INTERRUPT, level, board);
-                drop(devices);
-                if let Some(line) = line {
-                    console::guest_line(self.name(), &line);
-                }
-            }
+            Device::Uart => self.write_uart(vcpu, offset, narrow),
             Device::Ecam => {
                 self.switch_devices(core, |devices| [devices.ecam.write(offset, access.size, narrow)]);
             }

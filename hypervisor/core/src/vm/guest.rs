@@ -1,11 +1,11 @@
 //! A guest: what it consists of, and where it is in its life.
 
 use super::interrupts::Board;
+use super::load::Load;
 use super::memory::Memory;
 use super::passed::Passed;
 use super::run::Registers;
 use crate::arch::{gic, percpu};
-use crate::console;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -15,6 +15,7 @@ use spin::Mutex;
 use stage2::Geometry;
 use vdev::ecam::Ecam;
 use vdev::layout::Layout;
+use vdev::line::LineBuffer;
 use vdev::pl011::Pl011;
 use vdev::psci;
 use vdev::vgic::Vgic;
@@ -26,6 +27,8 @@ pub enum State {
     Waiting,
     /// Started.
     Running,
+    /// It asked for a reset: its vCPUs stop, and the boot CPU will make it what it was before its start.
+    Resetting,
     /// At its end, for this reason.
     Stopped(String),
 }
@@ -49,6 +52,8 @@ pub(super) struct Vcpu {
     pub(super) cpu: usize,
     pub(super) affinity: u64,
     pub(super) power: Mutex<Power>,
+    /// Its CPU is loaded with it.
+    pub(super) loaded: AtomicBool,
     /// Held by its CPU while it serves or runs it.
     pub(super) registers: Mutex<Registers>,
     /// Private physical interrupts that another vCPU wants deactivated here, by bit.
@@ -56,10 +61,12 @@ pub(super) struct Vcpu {
 }
 
 /// The virtual devices that a guest's vCPUs share.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Devices {
     pub(super) gic: Vgic,
     pub(super) uart: Pl011,
+    /// What it wrote, until a line is complete.
+    pub(super) output: LineBuffer,
     pub(super) ecam: Ecam,
 }
 
@@ -74,12 +81,15 @@ pub struct Guest {
     pub(super) layout: Layout,
     entry: u64,
     device_tree: u64,
+    pub(super) load: Load,
     pub(super) interrupts: Vec<GicInterrupt>,
     pub(super) vcpus: Vec<Vcpu>,
     pub(super) devices: Mutex<Devices>,
+    /// The devices as a start finds them.
+    pub(super) fresh: Devices,
     pub(super) memory: Mutex<Memory>,
     pub(super) passed: Vec<Passed>,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     /// An access that the syndrome does not describe has been reported.
     pub(super) reported_access: AtomicBool,
     /// A page that it wanted to give back and that was not taken has been reported.
@@ -94,6 +104,7 @@ pub(super) struct Parts {
     pub(super) layout: Layout,
     pub(super) entry: u64,
     pub(super) device_tree: u64,
+    pub(super) load: Load,
     pub(super) interrupts: Vec<GicInterrupt>,
     /// Physical CPU and affinity of each.
     pub(super) vcpus: Vec<(usize, u64)>,
@@ -108,6 +119,7 @@ impl Guest {
             cpu,
             affinity,
             power: Mutex::new(Power::Off),
+            loaded: AtomicBool::new(false),
             registers: Mutex::default(),
             deactivate: AtomicU32::new(0),
         };
@@ -120,8 +132,10 @@ impl Guest {
             layout: parts.layout,
             entry: parts.entry,
             device_tree: parts.device_tree,
+            load: parts.load,
             interrupts: parts.interrupts,
             vcpus: parts.vcpus.into_iter().map(vcpu).collect(),
+            fresh: parts.devices.clone(),
             devices: Mutex::new(parts.devices),
             memory: Mutex::new(parts.memory),
             passed: parts.passed,
@@ -193,17 +207,24 @@ impl Guest {
             }
             *state = State::Stopped(reason.to_string());
         }
+        self.quiet();
+        log::info!(target: "guest", "{}: stopped: {reason}", self.name);
+        self.leave();
+    }
+
+    /// No interrupt comes any more, and what it wrote is printed.
+    pub(super) fn quiet(&self) {
         for interrupt in &self.interrupts {
             // One that fires all the same goes to nobody.
             let _ = gic::disable(interrupt.intid).and_then(|()| gic::clear(interrupt.intid));
         }
-        let partial = self.devices.lock().uart.take_partial();
-        if let Some(line) = partial {
-            console::guest_line(&self.name, &line);
-        }
-        log::info!(target: "guest", "{}: stopped: {reason}", self.name);
+        self.end_line();
+    }
+
+    /// Makes all its vCPUs look around, and leave if it does not run any more, and then the boot CPU, which takes its
+    /// devices away.
+    pub(super) fn leave(&self) {
         (0..self.vcpus.len()).for_each(|vcpu| self.kick(vcpu));
-        // The boot CPU takes its devices away.
         percpu::of(0).into_iter().for_each(gic::kick);
     }
 

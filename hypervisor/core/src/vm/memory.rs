@@ -1,5 +1,6 @@
 //! A guest's memory: its banks of RAM, its stage 2, and what it gave back.
 
+use super::load::Load;
 use crate::arch::mmu::{self, MapError};
 use crate::memory::{FrameTables, RamError};
 use alloc::vec::Vec;
@@ -122,8 +123,8 @@ impl Memory {
             .unmap(&mut self.tables, &mut &mut *walkers, address, size)?)
     }
 
-    /// Takes pages of RAM from the guest for good: unmapped from its CPUs and devices, then overwritten with zeroes. Nobody
-    /// gets them before the machine restarts.
+    /// Takes pages of RAM from the guest: unmapped from its CPUs and devices, then overwritten with zeroes. Nobody else gets
+    /// them, and the guest has them again after its next reset.
     ///
     /// # Errors
     /// Nothing changed, or the pages are unmapped but some walker did not confirm it; then they stay as they are.
@@ -138,5 +139,39 @@ impl Memory {
         self.space
             .unmap(&mut self.tables, &mut &mut *walkers, ipa, size)?;
         Ok(mmu::with_mapped(physical, |bytes| bytes.fill(0))?)
+    }
+
+    /// Makes the guest's RAM what it is at its start: all of it there, and filled anew. None of its vCPUs may run, and
+    /// none of its devices write.
+    ///
+    /// # Errors
+    /// The guest cannot be started again.
+    pub fn renew(&mut self, load: &Load) -> Result<(), MemoryError> {
+        for index in 0..self.banks.len() {
+            if let Some(bank) = self.banks.get(index).copied() {
+                self.map_gaps(&bank)?;
+            }
+        }
+        Ok(load.fill(&self.banks)?)
+    }
+
+    /// Maps what was given back of a bank.
+    fn map_gaps(&mut self, bank: &Bank) -> Result<(), MemoryError> {
+        let end = bank.ipa + bank.size;
+        let mut next = bank.ipa;
+        while next < end {
+            if let Some(mapping) = self.space.find(&self.tables, next) {
+                next = mapping.ipa + mapping.size;
+                continue;
+            }
+            let start = next;
+            while next < end && self.space.find(&self.tables, next).is_none() {
+                next += stage2::PAGE_SIZE;
+            }
+            let pa = bank.pa + (start - bank.ipa);
+            self.space
+                .map(&mut self.tables, start, pa, next - start, Attributes::RAM)?;
+        }
+        Ok(())
     }
 }

@@ -17,9 +17,12 @@ mod frame;
 mod guest;
 mod interrupts;
 mod lists;
+mod load;
 mod memory;
 mod passed;
+mod restart;
 mod run;
+mod terminal;
 mod tlb;
 
 pub use build::{PassedFunction, Spec};
@@ -36,6 +39,8 @@ pub trait Core {
     fn peers_running(&self, guest: usize) -> u64;
     /// Sets bus mastering and INTx of a physical function that is given to that guest. It must not call back.
     fn set_switches(&self, guest: usize, action: Action);
+    /// A guest has read what was typed at its console.
+    fn input_read(&self);
     /// Lends everyone who caches stage-2 translations, CPUs and SMMUs, to `work`.
     fn with_walkers(&self, work: &mut dyn FnMut(&mut dyn Invalidate));
 }

@@ -15,8 +15,6 @@ pub(super) struct Registers {
     pub(super) frame: Frame,
     lists: [ListRegister; lists::MOST],
     flushed: Flushed,
-    /// Its CPU is loaded with it.
-    loaded: bool,
 }
 
 impl Guest {
@@ -36,7 +34,7 @@ impl Guest {
                 self.finish_hiding(core);
             }
             if !self.is_running() || !self.prepare(vcpu, own, &mut registers) {
-                self.unload(own, &mut registers);
+                self.unload(own);
                 cpu::wait_for_interrupt();
                 return;
             }
@@ -57,9 +55,8 @@ impl Guest {
             Power::On => return true,
             Power::Starting { entry, context } => (entry, context),
         };
-        if !registers.loaded {
+        if !own.loaded.swap(true, Ordering::AcqRel) {
             control::load(self.vttbr, &self.geometry, own.affinity);
-            registers.loaded = true;
         }
         frame::reset_el1();
         lists::reset();
@@ -79,8 +76,8 @@ impl Guest {
     }
 
     /// Leaves nothing of the guest on this CPU.
-    fn unload(&self, own: &Vcpu, registers: &mut Registers) {
-        if !registers.loaded {
+    fn unload(&self, own: &Vcpu) {
+        if !own.loaded.load(Ordering::Acquire) {
             return;
         }
         control::stop_timer();
@@ -88,7 +85,9 @@ impl Guest {
             log::warn!(target: "guest", "{}: CPU {}: {error}", self.name(), own.cpu);
         }
         control::unload();
-        registers.loaded = false;
+        own.loaded.store(false, Ordering::Release);
+        // It may wait for this.
+        percpu::of(0).into_iter().for_each(gic::kick);
     }
 
     /// One entry and exit.

@@ -77,7 +77,7 @@ pub enum Error {
 }
 
 /// One vCPU's part.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Private {
     /// Affinity in the form of MPIDR_EL1.
     affinity: u64,
@@ -86,7 +86,7 @@ struct Private {
 }
 
 /// The virtual GIC of one guest.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Vgic {
     vcpus: Vec<Private>,
     spis: Vec<Interrupt>,

@@ -1,7 +1,7 @@
 //! The interrupts that a vCPU has to deliver: a set of interrupt numbers below 1024.
 
 /// A bit for each interrupt number.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Queue {
     words: [u64; 16],
 }

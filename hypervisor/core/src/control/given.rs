@@ -1,0 +1,170 @@
+//! The registry as the machine and the partition fill it: which device is there, and who is given it.
+
+use super::fabric::HostBridge;
+use crate::arch::timer;
+use crate::smmus::Unit;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use devicetree::Tree;
+use dma::{Assignment, Coverage, GuestId, MasterId, MasterSpec, Registry, SmmuId};
+use partition::{Device, DeviceName, Dma, Wait};
+use pci::Bdf;
+use topology::{Graph, Identity, MasterIndex};
+
+/// A device of a guest: which master it is, and where it sits.
+#[derive(Debug, Clone)]
+pub struct Given {
+    /// The master.
+    pub master: MasterId,
+    /// Whose it is.
+    pub guest: GuestId,
+    /// Who waits for it.
+    pub wait: Wait,
+    /// The host bridge and the place behind it; nothing if there is no such device.
+    pub place: Option<(usize, Bdf)>,
+}
+
+/// Fills the registry with all SMMUs and masters, and with what the partition gives to whom.
+pub fn register(
+    tree: &Tree,
+    units: &[Unit],
+    graph: &Graph,
+    bridges: &[HostBridge],
+    guests: &[partition::Guest],
+) -> (Registry, Vec<Given>) {
+    let now_us = timer::now_us();
+    let mut registry = Registry::new(guests.iter().map(|guest| guest.name.clone()).collect());
+    for unit in units {
+        registry.add_smmu(unit.path.clone(), unit.gate.as_ref().err().cloned());
+    }
+    let mut wishes: Vec<(GuestId, &partition::Guest, &Device)> = Vec::new();
+    for (index, guest) in guests.iter().enumerate() {
+        wishes.extend(guest.devices.iter().map(|device| (GuestId(index), guest, device)));
+    }
+    let mut given = Vec::new();
+    for (index, master) in graph.masters().iter().enumerate() {
+        let position = wishes
+            .iter()
+            .position(|(_, _, device)| is_that(&device.name, &master.identity));
+        let wish = position.map(|position| wishes.remove(position));
+        let mut coverage = match &master.coverage {
+            topology::Coverage::Covered => Coverage::Covered,
+            topology::Coverage::Uncovered => Coverage::Uncovered,
+            topology::Coverage::Refused(refusal) => Coverage::Refused(refusal.to_string()),
+        };
+        let place = place(&master.identity, bridges);
+        if let Some((_, guest, device)) = wish {
+            coverage = narrow(coverage, guest, device, place.is_some());
+        }
+        let group = graph.group_of(MasterIndex(index));
+        let matches = group.map_or_else(Vec::new, |group| group.matches_of(master));
+        let id = registry.add_master(
+            MasterSpec {
+                name: master.identity.to_string(),
+                streams: at_smmus(&master.streams),
+                matches: at_smmus(&matches),
+                coverage,
+                assignment: wish.map(|(guest, _, device)| assignment(guest, device)),
+            },
+            now_us,
+        );
+        given.extend(wish.map(|(guest, _, device)| Given {
+            master: id,
+            guest,
+            wait: device.wait,
+            place,
+        }));
+    }
+    let groups: Vec<Vec<MasterId>> = graph
+        .groups()
+        .iter()
+        .map(|group| group.masters.iter().map(|master| MasterId(master.0)).collect())
+        .collect();
+    registry.settle_groups(&groups, now_us);
+    // What no binding describes and no bus shows.
+    for (guest, _, device) in wishes {
+        let why = match &device.name {
+            DeviceName::Path(path) if tree.find(path).is_none() => "there is no such node".to_string(),
+            _ if graph.not_described().is_refused() => graph.not_described().to_string(),
+            DeviceName::Pci(_) => "there is no such PCI function".to_string(),
+            DeviceName::Path(_) => NOT_PCI.to_string(),
+        };
+        let spec = MasterSpec {
+            name: device.name.to_string(),
+            streams: Vec::new(),
+            matches: Vec::new(),
+            coverage: Coverage::Refused(why),
+            assignment: Some(assignment(guest, device)),
+        };
+        let master = registry.add_master(spec, now_us);
+        given.push(Given {
+            master,
+            guest,
+            wait: device.wait,
+            place: None,
+        });
+    }
+    (registry, given)
+}
+
+/// The graph's streams as the registry and the drivers have them.
+fn at_smmus(streams: &[topology::Stream]) -> Vec<(SmmuId, driver_abi::Stream)> {
+    let own = |stream: &topology::Stream| {
+        let &topology::Stream { smmu, id, mask } = stream;
+        (SmmuId(smmu.0), driver_abi::Stream { id, mask })
+    };
+    streams.iter().map(own).collect()
+}
+
+/// Why a platform device is refused.
+const NOT_PCI: &str = "only PCI functions can be given to guests by this version";
+
+/// What keeps a guest from getting a device although the stream graph would let it.
+fn narrow(coverage: Coverage, guest: &partition::Guest, device: &Device, is_pci: bool) -> Coverage {
+    let identity = guest.memory.iter().all(|region| region.pa == Some(region.ipa));
+    match coverage {
+        Coverage::Covered | Coverage::Uncovered if !is_pci => Coverage::Refused(NOT_PCI.to_string()),
+        // Untranslated, the device would write to somebody else's memory even if its guest is honest.
+        Coverage::Uncovered if device.dma == Dma::Trusted && !identity => Coverage::Refused(
+            "no SMMU translates its DMA, so the guest's memory has to lie at pa = ipa; say so in the partition file"
+                .to_string(),
+        ),
+        coverage => coverage,
+    }
+}
+
+fn assignment(guest: GuestId, device: &Device) -> Assignment {
+    Assignment {
+        guest,
+        dma: device.dma,
+        on_fault: device.on_fault,
+    }
+}
+
+fn is_that(name: &DeviceName, identity: &Identity) -> bool {
+    match (name, identity) {
+        (
+            DeviceName::Pci(name),
+            Identity::Pci {
+                segment,
+                requester_id,
+                ..
+            },
+        ) => name.segment == *segment && name.requester_id() == *requester_id,
+        (DeviceName::Path(name), Identity::Platform { path, .. }) => name == path,
+        _ => false,
+    }
+}
+
+fn place(identity: &Identity, bridges: &[HostBridge]) -> Option<(usize, Bdf)> {
+    let Identity::Pci {
+        host_bridge,
+        requester_id,
+        ..
+    } = identity
+    else {
+        return None;
+    };
+    let bridge = bridges.iter().position(|bridge| bridge.node == *host_bridge)?;
+    Some((bridge, Bdf::from_requester_id(*requester_id)))
+}
