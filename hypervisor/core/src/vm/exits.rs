@@ -205,7 +205,7 @@ impl Guest {
                     .gic
                     .write_redistributor(offset, access.size, value, board);
             }
-            Device::Uart => self.write_uart(vcpu, offset, narrow),
+            Device::Uart => self.write_uart(vcpu, offset, narrow, core),
             Device::Ecam => {
                 self.switch_devices(core, |devices| [devices.ecam.write(offset, access.size, narrow)]);
             }

@@ -5,28 +5,20 @@ use super::guest::{Devices, Guest};
 use super::interrupts::Board;
 use crate::console;
 use vdev::layout::UART_INTERRUPT;
+use vdev::pl011::Pl011;
 
 impl Guest {
     /// The guest reads a register of its UART.
     pub(super) fn read_uart(&self, vcpu: usize, offset: u64, core: &dyn Core) -> u32 {
         let mut devices = self.devices.lock();
-        let had_room = devices.uart.has_room();
-        let value = devices.uart.read(offset);
-        let has_room = devices.uart.has_room();
-        self.settle_uart(&mut devices, Some(vcpu));
-        drop(devices);
-        if has_room && !had_room {
-            core.input_read();
-        }
-        value
+        self.access_uart(&mut devices, vcpu, core, |uart| uart.read(offset))
     }
 
     /// The guest writes a register of its UART.
-    pub(super) fn write_uart(&self, vcpu: usize, offset: u64, value: u32) {
+    pub(super) fn write_uart(&self, vcpu: usize, offset: u64, value: u32, core: &dyn Core) {
         let has_console = console::owner() == Some(self.index);
         let mut devices = self.devices.lock();
-        let byte = devices.uart.write(offset, value);
-        self.settle_uart(&mut devices, Some(vcpu));
+        let byte = self.access_uart(&mut devices, vcpu, core, |uart| uart.write(offset, value));
         let line = byte
             .filter(|_| !has_console)
             .and_then(|byte| devices.output.push(byte));
@@ -37,6 +29,23 @@ impl Guest {
                 .iter()
                 .for_each(|line| console::guest_line(self.name(), line)),
         }
+    }
+
+    /// Any access may make room for what is typed: reading it does, and so does turning the FIFO on.
+    fn access_uart<T>(
+        &self,
+        devices: &mut Devices,
+        vcpu: usize,
+        core: &dyn Core,
+        access: impl FnOnce(&mut Pl011) -> T,
+    ) -> T {
+        let had_room = devices.uart.has_room();
+        let result = access(&mut devices.uart);
+        self.settle_uart(devices, Some(vcpu));
+        if devices.uart.has_room() && !had_room {
+            core.input_read();
+        }
+        result
     }
 
     /// Whether its UART can receive another byte.
