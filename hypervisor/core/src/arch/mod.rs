@@ -2,6 +2,7 @@
 //!
 //! Outside this folder and `memory.rs` the core is safe Rust.
 
+pub mod bulk;
 pub mod cpu;
 pub mod gic;
 pub mod image;

@@ -2,7 +2,7 @@
 
 use super::memory::Bank;
 use crate::arch::mmu::{self, MapError};
-use crate::arch::{cpu, native};
+use crate::arch::{bulk, cpu, native};
 use alloc::vec::Vec;
 use vdev::image::{Image, Placement};
 
@@ -20,7 +20,7 @@ impl Load {
     pub(super) fn fill(&self, banks: &[Bank]) -> Result<(), MapError> {
         for (index, bank) in banks.iter().enumerate() {
             mmu::with_mapped(bank.pa..bank.pa + bank.size, |bytes| {
-                bytes.fill(0);
+                bulk::clear(bytes);
                 if index == 0 {
                     self.copy(bytes);
                 }
@@ -39,7 +39,7 @@ impl Load {
         for (at, content) in contents {
             let at = native(at);
             if let Some(target) = bytes.get_mut(at..at.saturating_add(content.len())) {
-                target.copy_from_slice(content);
+                bulk::copy(target, content);
             }
         }
         let start = bytes.as_ptr_range().start.addr() + native(place.image);

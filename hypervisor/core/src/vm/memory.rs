@@ -1,6 +1,7 @@
 //! A guest's memory: its banks of RAM, its stage 2, and what it gave back.
 
 use super::load::Load;
+use crate::arch::bulk;
 use crate::arch::mmu::{self, MapError};
 use crate::memory::{FrameTables, RamError};
 use alloc::vec::Vec;
@@ -138,7 +139,7 @@ impl Memory {
         let physical = physical.ok_or(MemoryError::NotItsPages { ipa, size })?;
         self.space
             .unmap(&mut self.tables, &mut &mut *walkers, ipa, size)?;
-        Ok(mmu::with_mapped(physical, |bytes| bytes.fill(0))?)
+        Ok(mmu::with_mapped(physical, bulk::clear)?)
     }
 
     /// Makes the guest's RAM what it is at its start: all of it there, and filled anew. None of its vCPUs may run, and
