@@ -9,15 +9,15 @@ use sha2::{Digest, Sha256};
 
 /// In the core's first line, what comes before where it lies.
 const PLACE: &str = " KiB at ";
-/// In its last lines, what comes before SHA-512 of its code and constants as they are in memory.
-const FINGERPRINT: &str = "core code and constants unchanged (sha512 ";
+/// In its last lines, what comes before XXH3 of its code and constants as they are in memory.
+const FINGERPRINT: &str = "core code and constants unchanged (xxh3 ";
 
 /// What a core says of itself. It relocates itself, so the same image looks the same where it lies at the same place.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Fingerprint {
     /// Where it lies.
     place: String,
-    sha512: String,
+    hash: String,
 }
 
 /// An image that a machine booted.
@@ -47,7 +47,7 @@ pub(crate) fn fingerprint(lines: &[String]) -> Option<Fingerprint> {
     let (_, said) = lines.iter().find_map(|line| line.split_once(FINGERPRINT))?;
     Some(Fingerprint {
         place: place.to_string(),
-        sha512: said.trim_end_matches(')').to_string(),
+        hash: said.trim_end_matches(')').to_string(),
     })
 }
 
@@ -72,11 +72,11 @@ pub(crate) fn one_image(runs: &[Booted]) -> Result<String> {
         );
         let (board, smmu) = &run.machine;
         machines.entry(board).or_default().insert(smmu);
-        if let Some(Fingerprint { place, sha512 }) = &run.fingerprint {
-            let (expected, other) = *places.entry(place).or_insert((sha512, run));
+        if let Some(Fingerprint { place, hash }) = &run.fingerprint {
+            let (expected, other) = *places.entry(place).or_insert((hash, run));
             ensure!(
-                expected == sha512,
-                "one file, but in memory it differs: sha512 {expected} on {:?}, {sha512} on {:?}",
+                expected == hash,
+                "one file, but in memory it differs: hash {expected} on {:?}, {hash} on {:?}",
                 other.machine,
                 run.machine
             );
@@ -100,10 +100,10 @@ mod tests {
     use crate::project::Project;
     use crate::scenario;
 
-    fn at(place: &str, sha512: &str) -> Option<Fingerprint> {
+    fn at(place: &str, hash: &str) -> Option<Fingerprint> {
         Some(Fingerprint {
             place: place.to_string(),
-            sha512: sha512.to_string(),
+            hash: hash.to_string(),
         })
     }
 
@@ -148,7 +148,7 @@ mod tests {
     fn what_the_core_says_of_itself_is_read() {
         let lines = [
             "[  0.0] portcullis 0.1.0 at EL2, 4 CPUs, image 704 KiB at 0x40200000",
-            "[  9.1] run    core code and constants unchanged (sha512 d172924b4264)",
+            "[  9.1] run    core code and constants unchanged (xxh3 d172924b4264)",
         ];
         assert_eq!(
             fingerprint(&lines.map(String::from)),

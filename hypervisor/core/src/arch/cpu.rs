@@ -95,10 +95,27 @@ fn data_line() -> usize {
 
 /// Writes the data caches' lines of a mapped range to memory and forgets them: what reads past the caches sees it.
 pub fn clean_invalidate_to_coherency(range: Range<usize>) {
+    /// Lines that one turn of the loop cleans: a guest's memory has millions.
+    const UNROLLED: usize = 8;
     let line = data_line();
     let mut address = range.start & !(line - 1);
-    while address < range.end {
+    while address + UNROLLED * line <= range.end {
         // SAFETY: cleaning changes no content.
+        unsafe {
+            core::arch::asm!(
+                ".rept {count}",
+                "dc civac, {address}",
+                "add {address}, {address}, {line}",
+                ".endr",
+                count = const UNROLLED,
+                address = inout(reg) address,
+                line = in(reg) line,
+                options(nostack, preserves_flags)
+            );
+        }
+    }
+    while address < range.end {
+        // SAFETY: as above.
         unsafe { core::arch::asm!("dc civac, {}", in(reg) address, options(nostack, preserves_flags)) };
         address += line;
     }

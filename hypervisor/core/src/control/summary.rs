@@ -5,25 +5,23 @@ use crate::arch::{image, psci};
 use crate::memory;
 use core::fmt;
 use dma::State;
-use sha2::{Digest, Sha512};
+use xxhash_rust::xxh3::xxh3_128;
 
-/// SHA-512 of the core's code and constants. They are never written after boot, neither by the core nor, if isolation
-/// holds, by a device.
+/// XXH3 of the core's code and constants. They are never written after boot, neither by the core nor, if isolation
+/// holds, by a device. It shows that a write got through; it is no proof against somebody who can choose what to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fingerprint([u8; 64]);
+pub struct Fingerprint(u128);
 
 impl Fingerprint {
     /// Of the image as it is now.
     pub fn take() -> Fingerprint {
-        let mut hash = Sha512::new();
-        hash.update(image::constant_bytes());
-        Fingerprint(hash.finalize().into())
+        Fingerprint(xxh3_128(image::constant_bytes()))
     }
 }
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().take(6).try_for_each(|byte| write!(f, "{byte:02x}"))
+        write!(f, "{:032x}", self.0)
     }
 }
 
@@ -65,9 +63,9 @@ impl System {
             heap >> 10, heap_size >> 10, pool >> 10, pool_size >> 10);
         let now = Fingerprint::take();
         if now == self.fingerprint {
-            log::info!(target: "run", "core code and constants unchanged (sha512 {now})");
+            log::info!(target: "run", "core code and constants unchanged (xxh3 {now})");
         } else {
-            log::error!(target: "run", "CORE CODE OR CONSTANTS CHANGED: sha512 {} at boot, {now} now", self.fingerprint);
+            log::error!(target: "run", "CORE CODE OR CONSTANTS CHANGED: xxh3 {} at boot, {now} now", self.fingerprint);
         }
         end("all guests stopped")
     }

@@ -97,10 +97,12 @@ impl Guest {
             guest: self,
             vcpu: Some(vcpu),
         };
-        let wanted = own.deactivate.swap(0, Ordering::Relaxed);
-        (0..32)
-            .filter(|bit| wanted >> bit & 1 != 0)
-            .for_each(gic::deactivate);
+        if own.deactivate.load(Ordering::Relaxed) != 0 {
+            let wanted = own.deactivate.swap(0, Ordering::Relaxed);
+            (0..32)
+                .filter(|bit| wanted >> bit & 1 != 0)
+                .for_each(gic::deactivate);
+        }
         let Registers {
             frame,
             lists: entries,
