@@ -2,6 +2,7 @@
 
 use crate::attacks::{Attacks, OnAlice, Phase, Targets};
 use crate::device::{Attacker, Buffers};
+use crate::sweep::Sweep;
 use guests::clock::{Instant, Seconds};
 use guests::edu::Edu;
 use guests::interrupts::Interrupts;
@@ -30,7 +31,11 @@ fn run(machine: Machine) {
         machine.memory.start,
         machine.memory.end - 1
     );
-    if let Err(missing) = attack(&machine) {
+    let done = match Sweep::from_bootargs(&machine) {
+        Some(sweep) => sweep.run(&machine),
+        None => attack(&machine),
+    };
+    if let Err(missing) = done {
         println!("mallory: {missing}");
     }
 }
