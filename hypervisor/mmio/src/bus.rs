@@ -34,6 +34,14 @@ impl<B: Bus + ?Sized> Bus for &B {
     }
 }
 
+/// A bus whose device has registers of 8 bits as well, which have to be accessed as such.
+pub trait ByteBus: Bus {
+    /// Reads the 8-bit register at `offset`.
+    fn read8(&self, offset: usize) -> u8;
+    /// Writes the 8-bit register at `offset`.
+    fn write8(&self, offset: usize, value: u8);
+}
+
 /// One register of width `T` (`u32` or `u64`) with fields `R` at `OFFSET` of a bus.
 ///
 /// It implements tock-registers' [`Readable`] and [`Writeable`], so that

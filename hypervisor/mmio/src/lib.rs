@@ -14,7 +14,7 @@ mod clock;
 mod memory;
 mod region;
 
-pub use bus::{Bus, Reg};
+pub use bus::{Bus, ByteBus, Reg};
 pub use clock::{Clock, Timeout, wait_until};
 pub use memory::{Block, OutOfTableMemory, TableMemory};
 pub use region::Region;

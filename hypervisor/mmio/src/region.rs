@@ -4,7 +4,7 @@
     reason = "volatile access to a device window is what this file is for"
 )]
 
-use crate::Bus;
+use crate::{Bus, ByteBus};
 
 /// A mapped window of device registers.
 ///
@@ -73,6 +73,15 @@ impl Bus for Region {
     }
 }
 
+impl ByteBus for Region {
+    fn read8(&self, offset: usize) -> u8 {
+        self.read(offset).unwrap_or(u8::MAX)
+    }
+    fn write8(&self, offset: usize, value: u8) {
+        self.write(offset, value);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,8 +96,12 @@ mod tests {
         assert_eq!(region.read64(8), 7);
         region.write64(16, 9);
         region.write32(2, 9);
+        region.write8(16, 9);
+        region.write8(9, 1);
+        assert_eq!((region.read8(8), region.read8(9)), (7, 1));
+        assert_eq!(region.read8(16), u8::MAX);
         assert_eq!(region.read64(16), u64::MAX);
         assert_eq!(region.read32(usize::MAX - 1), u32::MAX);
-        assert_eq!(words, [0x1122_3344_5566_7788, 7, 0xdead]);
+        assert_eq!(words, [0x1122_3344_5566_7788, 0x107, 0xdead]);
     }
 }

@@ -45,6 +45,13 @@ impl Bar {
         offset::BAR0 + 4 * self.index as u16
     }
 
+    /// Whether the register(s) hold the address.
+    pub(crate) fn is_at_address(&self, config: &(impl ConfigSpace + ?Sized), bdf: Bdf) -> bool {
+        let [low, high] = halves(self.address);
+        config.read32(bdf, self.offset()) & !0xf == low
+            && (self.space != Space::Memory64 || config.read32(bdf, self.offset() + 4) == high)
+    }
+
     /// Writes the address into the register(s).
     pub(crate) fn write(&self, config: &(impl ConfigSpace + ?Sized), bdf: Bdf) {
         let [low, high] = halves(self.address);
@@ -56,7 +63,7 @@ impl Bar {
 }
 
 /// Low and high half.
-fn halves(value: u64) -> [u32; 2] {
+pub(crate) fn halves(value: u64) -> [u32; 2] {
     let [a, b, c, d, e, f, g, h] = value.to_le_bytes();
     [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])]
 }

@@ -1,7 +1,7 @@
 //! Capability lists, walked with a bound because a device may link them into a ring.
 
 use crate::config::offset;
-use crate::{Bdf, ConfigSpace};
+use crate::{Bdf, ConfigSpace, messages, virtio};
 use alloc::vec::Vec;
 
 /// One capability of a function.
@@ -11,12 +11,21 @@ pub struct Capability {
     pub id: u32,
     /// Where it begins in configuration space.
     pub offset: u16,
+    /// Its first words, as far as they are known to be read without effect; the others are zero.
+    pub words: [u32; WORDS],
 }
+
+/// The most words of a capability that are kept.
+pub const WORDS: usize = 6;
 
 /// Capability IDs that Portcullis looks at.
 pub mod id {
+    /// Power management (Power Management Interface Specification 1.2, 3.2).
+    pub const POWER: u32 = 0x01;
     /// Message signalled interrupts (PCI 6.8.1).
     pub const MSI: u32 = 0x05;
+    /// Vendor-specific (PCI 6.7, appendix H).
+    pub const VENDOR: u32 = 0x09;
     /// PCI Express (PCIe 7.5.3).
     pub const PCI_EXPRESS: u32 = 0x10;
     /// MSI-X (PCI 6.8.2).
@@ -49,9 +58,12 @@ pub(crate) fn walk(config: &(impl ConfigSpace + ?Sized), bdf: Bdf) -> Vec<Capabi
             break;
         }
         let [id, next, ..] = config.read32(bdf, u16::from(at)).to_le_bytes();
+        let id = u32::from(id);
+        let offset = u16::from(at);
         found.push(Capability {
-            id: u32::from(id),
-            offset: u16::from(at),
+            id,
+            offset,
+            words: read_words(config, bdf, id, offset),
         });
         at = next;
     }
@@ -59,6 +71,24 @@ pub(crate) fn walk(config: &(impl ConfigSpace + ?Sized), bdf: Bdf) -> Vec<Capabi
         walk_extended(config, bdf, &mut found);
     }
     found
+}
+
+/// The words of a capability that may be read. A vendor-specific one may have a register whose reading does something,
+/// so of those only virtio's are read, each as far as its type says.
+fn read_words(config: &(impl ConfigSpace + ?Sized), bdf: Bdf, id: u32, offset: u16) -> [u32; WORDS] {
+    let first = config.read32(bdf, offset);
+    let count = match id {
+        id::POWER => 2,
+        id::MSI => messages::msi_words(first),
+        id::MSI_X | id::PCI_EXPRESS => 3,
+        id::VENDOR if virtio::is_virtio(config.read32(bdf, offset::ID)) => virtio::words(first),
+        _ => 1,
+    };
+    let mut words = [0; WORDS];
+    for (word, at) in words.iter_mut().zip((offset..0x100).step_by(4)).take(count) {
+        *word = config.read32(bdf, at);
+    }
+    words
 }
 
 fn walk_extended(config: &(impl ConfigSpace + ?Sized), bdf: Bdf, found: &mut Vec<Capability>) {
@@ -71,6 +101,7 @@ fn walk_extended(config: &(impl ConfigSpace + ?Sized), bdf: Bdf, found: &mut Vec
         found.push(Capability {
             id: 0x1_0000 | header & 0xffff,
             offset: at,
+            words: [0; WORDS],
         });
         let [.., low, high] = header.to_le_bytes();
         at = u16::from_le_bytes([low, high]) >> 4 & !3;

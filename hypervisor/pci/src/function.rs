@@ -145,6 +145,11 @@ pub struct Function {
 }
 
 impl Function {
+    /// Whether this is a virtio function, by its IDs.
+    pub fn is_virtio(&self) -> bool {
+        crate::virtio::is_virtio(u32::from(self.device) << 16 | u32::from(self.vendor))
+    }
+
     /// Whether a capability with this ID is present.
     pub fn has(&self, id: u32) -> bool {
         self.capabilities.iter().any(|capability| capability.id == id)

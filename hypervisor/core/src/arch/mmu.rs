@@ -317,6 +317,30 @@ pub fn map_device(address: u64, size: u64) -> Result<Region, MapError> {
     Ok(unsafe { Region::new(range.start, range.len()) })
 }
 
+/// Maps device registers for the time of `work`, which gets them as they lie behind the first byte of their first page.
+/// For what will be a guest's: the core keeps no way to it, and nobody else in the core has one now.
+pub fn with_device<R>(address: u64, size: u64, work: impl FnOnce(&Region) -> R) -> Result<R, MapError> {
+    let start = native(address);
+    let range = start..start.saturating_add(native(size));
+    let whole = pages(range.clone())?;
+    if memory::is_ram(&(whole.start as u64..whole.end as u64)) {
+        return Err(MapError::DeviceInMemory(range));
+    }
+    let window = map_vacant(range, Kind::Device, Constraints::empty())?;
+    // SAFETY: the window was vacant and is mapped as device memory as long as `work` can use the region; it is not RAM, so
+    // no Rust object lies in it.
+    let region = unsafe { Region::new(window.start, window.len()) };
+    let result = work(&region);
+    let mut map = MAP.lock();
+    change(
+        map.as_mut().ok_or(MapError::NotReady)?,
+        window,
+        None,
+        Constraints::empty(),
+    )?;
+    Ok(result)
+}
+
 /// Whether a part of these addresses is RAM, or registers that the core has mapped, so that no guest may have them.
 /// What is no range of addresses counts as ours.
 pub fn is_ours(address: u64, size: u64) -> bool {

@@ -229,6 +229,10 @@ impl System {
             let change = self.registry.lock().detached(id, timer::now_us());
             self.report(change.as_slice());
         }
+        if let Some(given) = self.given(id) {
+            // What it cannot be rid of now it is not rid of before another guest would get it either: nobody does.
+            let _ = self.clean(given);
+        }
     }
 
     /// A driver failed: its SMMU is shut by the gate, whatever state it was left in, and its masters wait again.

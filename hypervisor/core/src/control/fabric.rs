@@ -1,13 +1,15 @@
 //! PCI: every function found, quiet, and with addresses.
 
-use crate::arch::{gic, mmu};
+use crate::arch::{gic, mmu, timer};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use devicetree::{AddressRange, GicInterrupt, NodeId, PciSpace, ReadError, Tree};
 use mmio::Region;
-use pci::{Bdf, BusRange, Ecam, Fabric, Function, Space, Window, assign, enumerate};
+use pci::virtio::{self, Common, VirtioError};
+use pci::{Bdf, BusRange, Ecam, Fabric, Function, Reset, ResetError, Space, Window, assign, enumerate};
 use topology::PciFunction;
+use vdev::ecam::Switches;
 
 /// A host bridge and what is behind it.
 #[derive(Debug)]
@@ -148,6 +150,90 @@ impl HostBridge {
             ));
         }
         Ok(Some(interrupt))
+    }
+}
+
+/// A function cannot be given to a guest as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum FunctionError {
+    /// It is virtio, and not fit for it.
+    #[error(transparent)]
+    Virtio(#[from] VirtioError),
+    /// It is not what it was before its reset.
+    #[error(transparent)]
+    Reset(#[from] ResetError),
+    /// Its registers cannot be reached.
+    #[error(transparent)]
+    Map(#[from] mmu::MapError),
+}
+
+impl HostBridge {
+    /// Makes a function ready for a guest: checked, if an SMMU is to see its DMA, and reset. No guest may have it.
+    ///
+    /// # Errors
+    /// No guest may get it.
+    pub fn prepare(&self, bdf: Bdf, isolated: bool) -> Result<(), FunctionError> {
+        let Some(function) = self.fabric.get(bdf).filter(|function| function.bridge.is_none()) else {
+            return Ok(());
+        };
+        if isolated && function.is_virtio() {
+            self.with_common(function, |common| common.check_access_platform())??;
+        }
+        if self.reset(bdf)? == Reset::Quiet {
+            log::info!(target: "pci", "{:04x}:{bdf}: has no reset of its own: what was in its registers stays there", self.segment);
+        }
+        Ok(())
+    }
+
+    /// Resets a function, by PCI's means or its own, or makes it quiet at least. Takes more than 100 ms.
+    ///
+    /// # Errors
+    /// It is not what it was, and no guest may get it.
+    pub fn reset(&self, bdf: Bdf) -> Result<Reset, FunctionError> {
+        let done = self.fabric.reset(&self.config, &timer::Now, bdf)?;
+        match self.fabric.get(bdf) {
+            Some(function) if done == Reset::Quiet && function.is_virtio() => {
+                self.with_common(function, |common| common.reset(&timer::Now))??;
+                Ok(Reset::Done)
+            }
+            _ => Ok(done),
+        }
+    }
+
+    fn with_common<R>(
+        &self,
+        function: &Function,
+        work: impl FnOnce(&Common<'_, Region>) -> R,
+    ) -> Result<R, FunctionError> {
+        let (address, size) = virtio::common_configuration(function)?;
+        let cpu = self
+            .windows
+            .iter()
+            .find_map(|window| window.to_cpu(address, size));
+        let cpu = cpu.ok_or(VirtioError::NoAnswer)?;
+        // A page is what is mapped.
+        let inside = usize::try_from(cpu).unwrap_or(0) % mmu::PAGE;
+        Ok(mmu::with_device(cpu, size, |region| {
+            work(&Common::new(region, inside))
+        })?)
+    }
+
+    /// Makes a function stand as its guest wants it and may have it.
+    pub fn switch(&self, bdf: Bdf, switches: &Switches) {
+        let (fabric, config) = (&self.fabric, &self.config);
+        if !switches.bus_master {
+            fabric.set_bus_master(config, bdf, false);
+        }
+        if let Some(msi) = &switches.msi {
+            fabric.set_msi(config, bdf, msi);
+        }
+        if let Some(msi_x) = switches.msi_x {
+            fabric.set_msi_x(config, bdf, msi_x);
+        }
+        fabric.set_intx(config, bdf, switches.intx);
+        if switches.bus_master {
+            fabric.set_bus_master(config, bdf, true);
+        }
     }
 }
 

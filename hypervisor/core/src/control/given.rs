@@ -9,10 +9,22 @@ use devicetree::Tree;
 use dma::{Assignment, Coverage, GuestId, MasterId, MasterSpec, Registry, SmmuId};
 use partition::{Device, DeviceName, Dma, Wait};
 use pci::Bdf;
+use spin::Mutex;
 use topology::{Graph, Identity, MasterIndex};
 
+/// What a guest may have left in a function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// Nothing: no guest has seen it since its reset.
+    Nothing,
+    /// A guest has it.
+    InUse,
+    /// A guest had it.
+    Traces,
+}
+
 /// A device of a guest: which master it is, and where it sits.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Given {
     /// The master.
     pub master: MasterId,
@@ -22,6 +34,9 @@ pub struct Given {
     pub wait: Wait,
     /// The host bridge and the place behind it; nothing if there is no such device.
     pub place: Option<(usize, Bdf)>,
+    /// Held while the physical function is switched or reset, which takes long: no other lock but a guest's devices is held
+    /// then.
+    pub left: Mutex<Left>,
 }
 
 /// Fills the registry with all SMMUs and masters, and with what the partition gives to whom.
@@ -54,7 +69,7 @@ pub fn register(
         };
         let place = place(&master.identity, bridges);
         if let Some((_, guest, device)) = wish {
-            coverage = narrow(coverage, guest, device, place.is_some());
+            coverage = prepare(narrow(coverage, guest, device, place.is_some()), place, bridges);
         }
         let group = graph.group_of(MasterIndex(index));
         let matches = group.map_or_else(Vec::new, |group| group.matches_of(master));
@@ -73,6 +88,7 @@ pub fn register(
             guest,
             wait: device.wait,
             place,
+            left: Mutex::new(Left::Nothing),
         }));
     }
     let groups: Vec<Vec<MasterId>> = graph
@@ -102,6 +118,7 @@ pub fn register(
             guest,
             wait: device.wait,
             place: None,
+            left: Mutex::new(Left::Nothing),
         });
     }
     (registry, given)
@@ -130,6 +147,18 @@ fn narrow(coverage: Coverage, guest: &partition::Guest, device: &Device, is_pci:
                 .to_string(),
         ),
         coverage => coverage,
+    }
+}
+
+/// Readies the function at `place`, unless it is refused anyway.
+fn prepare(coverage: Coverage, place: Option<(usize, Bdf)>, bridges: &[HostBridge]) -> Coverage {
+    let isolated = matches!(coverage, Coverage::Covered);
+    let Some((bridge, bdf)) = place.filter(|_| !matches!(coverage, Coverage::Refused(_))) else {
+        return coverage;
+    };
+    match bridges.get(bridge).map(|bridge| bridge.prepare(bdf, isolated)) {
+        Some(Err(error)) => Coverage::Refused(error.to_string()),
+        _ => coverage,
     }
 }
 

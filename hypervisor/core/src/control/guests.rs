@@ -11,12 +11,11 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 use devicetree::Tree;
-use dma::{GuestId, MasterId, State};
+use dma::{GuestId, State};
 use partition::{Wait, When};
 use pci::Bdf;
 use sha2::{Digest, Sha512};
 use stage2::{Geometry, WalkerLimits};
-use vdev::ecam::Action;
 
 impl System {
     /// Builds every guest that can be built; a line says why one cannot.
@@ -171,52 +170,6 @@ impl System {
         }
     }
 
-    /// Makes a device visible to its guest, and lets it master the bus when the guest says so.
-    pub fn show(&self, id: MasterId) {
-        if let Some(given) = self.given(id)
-            && let (Some(guest), Some((_, bdf))) = (self.guest(given.guest), given.place)
-            && let Err(error) = guest.show_device(seen_at(bdf), self)
-        {
-            log::error!(target: "guest", "{}: {bdf} cannot be shown: {error}", guest.name());
-        }
-        self.start_ready_guests();
-    }
-
-    /// Takes a device from its guest's sight; it does not master the bus any more.
-    pub fn hide(&self, id: MasterId) {
-        if let Some(given) = self.given(id)
-            && let Some((bridge, bdf)) = given.place
-        {
-            if let Some(guest) = self.guest(given.guest) {
-                guest.hide_device(seen_at(bdf), self);
-            }
-            // Whatever the guest's virtual machine made of it.
-            if let Some(bridge) = self.bridges.get(bridge) {
-                bridge.fabric.set_bus_master(&bridge.config, bdf, false);
-            }
-        }
-        self.start_ready_guests();
-    }
-
-    /// Carries out what a guest's access to configuration space led to.
-    pub fn switch(&self, guest: GuestId, action: Action) {
-        let is_that = |given: &&super::guests::Given| {
-            given.guest == guest && given.place.is_some_and(|(_, bdf)| bdf == action.physical)
-        };
-        let Some(given) = self.given.iter().find(is_that) else {
-            return;
-        };
-        let Some(bridge) = given.place.and_then(|(bridge, _)| self.bridges.get(bridge)) else {
-            return;
-        };
-        bridge
-            .fabric
-            .set_bus_master(&bridge.config, action.physical, action.bus_master);
-        bridge
-            .fabric
-            .set_intx(&bridge.config, action.physical, action.intx);
-    }
-
     /// What a guest that was not started waits for.
     fn awaits(&self, guest: GuestId) -> Awaits {
         let registry = self.registry.lock();
@@ -358,6 +311,6 @@ enum Awaits {
 }
 
 /// Where a guest finds a function: it has one bus, so device and function number stay and the bus does not.
-fn seen_at(bdf: Bdf) -> Bdf {
+pub(super) fn seen_at(bdf: Bdf) -> Bdf {
     Bdf::from_requester_id(bdf.requester_id() & 0xff)
 }

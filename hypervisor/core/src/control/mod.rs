@@ -8,6 +8,7 @@ mod binding;
 mod commands;
 mod drivers;
 mod fabric;
+mod functions;
 mod given;
 mod guests;
 mod summary;
@@ -239,6 +240,10 @@ impl vm::Core for System {
 
     fn set_switches(&self, guest: usize, action: vdev::ecam::Action) {
         self.switch(GuestId(guest), action);
+    }
+
+    fn reset_function(&self, guest: usize, action: vdev::ecam::Action) -> bool {
+        self.reset_function(GuestId(guest), action)
     }
 
     fn input_read(&self) {

@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use devicetree::GicInterrupt;
 use pci::{Bdf, Function, Pin, Window};
 use stage2::Geometry;
-use vdev::ecam::Ecam;
+use vdev::ecam::{Ecam, Messages};
 use vdev::image::{self, Image};
 use vdev::layout::{self, Device, Layout};
 use vdev::line::LineBuffer;
@@ -25,6 +25,8 @@ use vdev::{DeviceTreeError, Machine};
 
 /// The only bus of a guest's segment.
 const LAST_BUS: u8 = 0;
+/// The virtual interrupt controller takes no messages.
+const MESSAGES: Messages = Messages::Hidden;
 const PAGE: u64 = 4096;
 /// Banks begin on a multiple of this, so that large blocks can map them.
 const BLOCK: u64 = 2 << 20;
@@ -206,7 +208,7 @@ fn layout_of(spec: &Spec<'_>, vcpus: usize) -> Result<Layout, BuildError> {
     let ecam_size = if spec.functions.is_empty() {
         0
     } else {
-        Ecam::new(LAST_BUS).size()
+        Ecam::new(LAST_BUS, MESSAGES).size()
     };
     if ecam_size != 0 && layout::ECAM + ecam_size > spec.geometry.ipa_end() {
         return Err(BuildError::EcamOutOfReach(spec.geometry.ipa_bits()));
@@ -283,7 +285,7 @@ fn devices(spec: &Spec<'_>, affinities: &[u64]) -> Result<Devices, BuildError> {
             gic.own(intid, Source::Hardware(intid))?;
         }
     }
-    let mut ecam = Ecam::new(LAST_BUS);
+    let mut ecam = Ecam::new(LAST_BUS, MESSAGES);
     for passed in spec.functions {
         ecam.add(passed.at, passed.function)?;
     }

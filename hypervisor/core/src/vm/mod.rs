@@ -37,8 +37,10 @@ use vdev::ecam::Action;
 pub trait Core {
     /// How many guests other than the one with that index are running.
     fn peers_running(&self, guest: usize) -> u64;
-    /// Sets bus mastering and INTx of a physical function that is given to that guest. It must not call back.
+    /// Sets the switches of a physical function that is given to that guest. It must not call back.
     fn set_switches(&self, guest: usize, action: Action);
+    /// Resets a physical function that is given to that guest, which takes long. Whether it is usable.
+    fn reset_function(&self, guest: usize, action: Action) -> bool;
     /// A guest has read what was typed at its console.
     fn input_read(&self);
     /// Lends everyone who caches stage-2 translations, CPUs and SMMUs, to `work`.

@@ -115,15 +115,27 @@ impl Guest {
     }
 
     /// Carries out what a change of the virtual devices asks of physical functions, in the order of the changes: the
-    /// devices stay locked.
+    /// devices stay locked but for a reset, while the function that is reset does not answer.
     pub(super) fn switch_devices<const N: usize>(
         &self,
         core: &dyn Core,
         change: impl FnOnce(&mut Devices) -> [Option<Action>; N],
     ) {
-        let mut devices = self.devices.lock();
-        for action in change(&mut devices).into_iter().flatten() {
-            core.set_switches(self.index, action);
+        let actions = {
+            let mut devices = self.devices.lock();
+            let actions = change(&mut devices);
+            for action in actions.into_iter().flatten() {
+                core.set_switches(self.index, action);
+            }
+            actions
+        };
+        for action in actions.into_iter().flatten().filter(|action| action.reset) {
+            if core.reset_function(self.index, action) {
+                let mut devices = self.devices.lock();
+                if let Some(action) = devices.ecam.finish_reset(action.at) {
+                    core.set_switches(self.index, action);
+                }
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! The virtual ECAM, one behaviour at a time.
 
 use super::*;
-use pci::{Class, Pin, Port};
+use pci::{Bar, Class, Pin, Port, Space};
 use proptest::prelude::*;
 
 fn bdf(device: u8, function: u8) -> Bdf {
@@ -63,24 +63,34 @@ fn edu(physical: Bdf) -> Function {
 
 /// An ECAM with one function, at 00:01.0, which is 00:02.0 outside.
 fn ecam() -> Ecam {
-    let mut ecam = Ecam::new(0);
+    let mut ecam = Ecam::new(0, Messages::Hidden);
     ecam.add(bdf(1, 0), &edu(bdf(2, 0))).unwrap();
     ecam
 }
 
 const AT: u64 = 1 << 15;
 
+/// What is asked of a function without capabilities.
+fn action(bus_master: bool, intx: bool) -> Action {
+    let switches = Switches {
+        bus_master,
+        intx,
+        ..Switches::default()
+    };
+    Action {
+        at: bdf(1, 0),
+        physical: bdf(2, 0),
+        switches,
+        reset: false,
+    }
+}
+
 #[test]
 fn a_function_is_absent_until_made_present() {
     let mut ecam = ecam();
     assert_eq!(ecam.read(AT, 4), u32::MAX);
     assert_eq!(ecam.write(AT + 4, 2, 4), None);
-    let intx_on = Action {
-        physical: bdf(2, 0),
-        bus_master: false,
-        intx: true,
-    };
-    assert_eq!(ecam.set_present(bdf(1, 0), true), Some(intx_on));
+    assert_eq!(ecam.set_present(bdf(1, 0), true), Some(action(false, true)));
     assert_eq!(ecam.read(AT, 4), 0x11e8_1234);
     assert_eq!(
         (ecam.read(AT, 2), ecam.read(AT + 2, 2), ecam.read(AT + 1, 1)),
@@ -102,26 +112,18 @@ fn bus_mastering_waits_for_the_permission() {
     ecam.set_present(bdf(1, 0), true);
     assert_eq!(ecam.write(AT + 4, 2, 6), None);
     assert_eq!(ecam.read(AT + 4, 4), 6, "the guest sees what it wrote");
-    let on = Action {
-        physical: bdf(2, 0),
-        bus_master: true,
-        intx: true,
-    };
+    let on = action(true, true);
     assert_eq!(ecam.allow_dma(bdf(1, 0), true), Some(on));
     assert_eq!(ecam.allow_dma(bdf(1, 0), true), None, "nothing new");
-    let quiet = Action {
-        bus_master: false,
-        intx: false,
-        ..on
-    };
+    let quiet = action(false, false);
     assert_eq!(ecam.write(AT + 4, 4, 0x402), Some(quiet));
-    assert_eq!(ecam.write(AT + 4, 1, 6), Some(Action { intx: false, ..on }));
+    assert_eq!(ecam.write(AT + 4, 1, 6), Some(action(true, false)));
     assert_eq!(ecam.allow_dma(bdf(1, 0), false), Some(quiet));
     ecam.allow_dma(bdf(1, 0), true);
     assert_eq!(ecam.set_present(bdf(1, 0), false), Some(quiet));
     assert_eq!(
         ecam.set_present(bdf(1, 0), true),
-        Some(Action { intx: true, ..quiet }),
+        Some(action(false, true)),
         "starts anew"
     );
 }
@@ -194,7 +196,7 @@ proptest! {
         for (at, size, value) in writes {
             for at in [at, AT + at % 0x40] {
                 let action = ecam.write(at, size, value);
-                prop_assert!(action.is_none_or(|action| action.physical == bdf(2, 0) && !action.bus_master));
+                prop_assert!(action.is_none_or(|action| action.physical == bdf(2, 0) && !action.switches.bus_master));
                 ecam.read(at, size);
             }
         }
