@@ -259,20 +259,19 @@ impl System {
         }
     }
 
-    /// Starts guests again that asked for a reset. Their devices stay attached, but master the bus no more.
+    /// Starts guests again that asked for a reset. Their devices stay attached, but master the bus no more until then.
     pub fn restart_reset(&self) {
-        for (index, guest) in self.guests.iter().enumerate() {
-            let Some(guest) = guest.filter(|guest| guest.is_at_rest()) else {
-                continue;
-            };
+        let guests = self.guests.iter().enumerate();
+        for (index, guest) in guests.filter_map(|(index, guest)| Some((index, (*guest)?))) {
             let mine = || self.given.iter().filter(|given| given.guest.0 == index);
-            mine().for_each(|given| self.hide(given.master));
-            if let Err(error) = guest.renew() {
-                guest.stop(&format!("it cannot be started again: {error}"));
-                continue;
+            if guest.is_at_rest() {
+                mine().for_each(|given| self.hide(given.master));
+                guest.let_clear();
             }
-            mine().for_each(|given| self.show_if_present(given));
-            self.start_ready_guests();
+            if guest.take_cleared() {
+                mine().for_each(|given| self.show_if_present(given));
+                self.start_ready_guests();
+            }
         }
     }
 

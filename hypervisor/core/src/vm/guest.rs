@@ -27,8 +27,12 @@ pub enum State {
     Waiting,
     /// Started.
     Running,
-    /// It asked for a reset: its vCPUs stop, and the boot CPU will make it what it was before its start.
+    /// It asked for a reset: its vCPUs stop, and the boot CPU will take its devices.
     Resetting,
+    /// Nothing of it runs or writes: its own CPU makes it what it was before its start.
+    Clearing,
+    /// That is done, and the boot CPU will start it again.
+    Cleared,
     /// At its end, for this reason.
     Stopped(String),
 }

@@ -32,6 +32,7 @@ impl Guest {
         loop {
             if vcpu == 0 {
                 self.finish_hiding(core);
+                self.clear();
             }
             if !self.is_running() || !self.prepare(vcpu, own, &mut registers) {
                 self.unload(own);
