@@ -4,7 +4,8 @@
 //! one of these, and carries out what they return. They hold no pointers, touch no registers and take any value a
 //! guest may come up with.
 //!
-//! - [`vgic`]: GICv3 distributor and redistributors, list registers, SGIs;
+//! - [`vgic`]: GICv3 distributor and redistributors, list registers, SGIs, LPIs;
+//! - [`its`]: the interrupt translation service, which makes LPIs of messages;
 //! - [`pl011`]: the console;
 //! - [`ecam`]: PCI configuration space that shows the guest's own functions;
 //! - [`psci`]: firmware calls and hypercalls;
@@ -21,6 +22,7 @@ mod device_tree;
 pub mod ecam;
 pub mod exception;
 pub mod image;
+pub mod its;
 pub mod layout;
 pub mod line;
 pub mod pl011;

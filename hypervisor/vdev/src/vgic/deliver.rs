@@ -1,7 +1,7 @@
 //! Filling list registers, and taking them back.
 
 use super::interrupt::{Interrupt, Source};
-use super::{ListRegister, Outside, Vgic};
+use super::{LPI_FIRST, ListRegister, Outside, Vgic};
 
 /// The most list registers that a CPU can have (IHI 0069 12.4, `ICH_LR0_EL2`..`ICH_LR15_EL2`).
 const MOST_LIST_REGISTERS: usize = 16;
@@ -37,15 +37,14 @@ impl Vgic {
             return flushed;
         };
 
-        for intid in private.queue.iter() {
-            let Some(interrupt) = self.interrupt(vcpu, intid) else {
-                continue;
-            };
-            if !interrupt.active && !self.enabled {
-                continue;
-            }
+        let waiting = private.queue.iter().filter_map(|intid| {
+            let interrupt = self.interrupt(vcpu, intid)?;
+            (interrupt.active || self.enabled).then(|| key(interrupt, intid))
+        });
+        let lpis = self.waiting_lpis(vcpu).filter(|_| self.enabled);
+        for key in waiting.chain(lpis.map(|(priority, intid)| (true, priority, intid))) {
             // Insertion into the sorted array; what falls off its end found no room.
-            let mut falling = Some(key(interrupt, intid));
+            let mut falling = Some(key);
             for place in chosen.iter_mut().take(room) {
                 if place.is_none_or(|taken| falling.is_some_and(|key| key < taken)) {
                     core::mem::swap(place, &mut falling);
@@ -71,6 +70,9 @@ impl Vgic {
 
     /// Moves one interrupt into a list register.
     fn place(&mut self, vcpu: usize, intid: u32) -> Option<ListRegister> {
+        if intid >= LPI_FIRST {
+            return self.place_lpi(vcpu, intid);
+        }
         let interrupt = self.interrupt_mut(vcpu, intid)?;
         let is_hardware = interrupt.physical().is_some();
         // Pending and active at once is not allowed with a hardware link, and of a level-sensitive interrupt the
@@ -114,6 +116,9 @@ impl Vgic {
 
     fn take_back(&mut self, vcpu: usize, entry: ListRegister, outside: &mut dyn Outside) {
         let intid = entry.intid();
+        if intid >= LPI_FIRST {
+            return self.take_lpi_back(vcpu, entry, outside);
+        }
         let Some(interrupt) = self.interrupt_mut(vcpu, intid) else {
             return;
         };
@@ -178,6 +183,6 @@ impl Vgic {
                 || self
                     .interrupt(vcpu, intid)
                     .is_some_and(|interrupt| interrupt.active)
-        })
+        }) || (self.enabled && self.waiting_lpis(vcpu).next().is_some())
     }
 }

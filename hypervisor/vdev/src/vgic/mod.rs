@@ -1,6 +1,7 @@
 //! A virtual GICv3 as a state machine (IHI 0069): distributor, redistributors, and what goes into list registers.
 //!
-//! It has one security state (`GICD_CTLR.DS` = 1), affinity routing only, group 1 only, and no LPIs.
+//! It has one security state (`GICD_CTLR.DS` = 1), affinity routing only, group 1 only, and LPIs if it is made
+//! [with them](Vgic::with_lpis).
 //!
 //! # What a guest can reach
 //! A number that the guest does not own ([`Vgic::own`]) is RAZ/WI in every register. What a guest does to its own
@@ -14,6 +15,7 @@
 mod deliver;
 mod interrupt;
 mod list_register;
+mod lpi;
 mod queue;
 mod registers;
 
@@ -25,9 +27,11 @@ mod tests;
 pub use deliver::Flushed;
 pub use interrupt::Source;
 pub use list_register::ListRegister;
+pub use lpi::{LPI_FIRST, MOST_LPIS};
 
 use alloc::vec::Vec;
 use interrupt::Interrupt;
+use lpi::{Lpis, Redistributor};
 use queue::Queue;
 
 /// SGIs and PPIs, one set for each vCPU.
@@ -83,6 +87,8 @@ struct Private {
     affinity: u64,
     interrupts: [Interrupt; PRIVATE as usize],
     queue: Queue,
+    lpi_queue: Queue,
+    redistributor: Redistributor,
 }
 
 /// The virtual GIC of one guest.
@@ -90,13 +96,23 @@ struct Private {
 pub struct Vgic {
     vcpus: Vec<Private>,
     spis: Vec<Interrupt>,
+    lpis: Lpis,
     /// `GICD_CTLR.EnableGrp1`.
     enabled: bool,
 }
 
 impl Vgic {
-    /// A GIC for vCPUs with these affinities (MPIDR_EL1 form) and SPIs up to at least `highest_intid`.
+    /// A GIC for vCPUs with these affinities (MPIDR_EL1 form) and SPIs up to at least `highest_intid`, without LPIs.
     pub fn new(affinities: &[u64], highest_intid: u32) -> Vgic {
+        Vgic::make(affinities, highest_intid, Lpis::default())
+    }
+
+    /// The same with at least `lpis` LPIs (at most [`MOST_LPIS`]), which an [ITS](crate::its) makes pending.
+    pub fn with_lpis(affinities: &[u64], highest_intid: u32, lpis: u32) -> Vgic {
+        Vgic::make(affinities, highest_intid, Lpis::new(lpis))
+    }
+
+    fn make(affinities: &[u64], highest_intid: u32, lpis: Lpis) -> Vgic {
         // SPIs come in blocks of 32 (GICD_TYPER.ITLinesNumber).
         let end = highest_intid
             .saturating_add(1)
@@ -111,11 +127,14 @@ impl Vgic {
                 0..16 => Interrupt::private(vcpu, true, Source::Virtual),
                 _ => Interrupt::private(vcpu, false, Source::Nothing),
             }),
-            queue: Queue::default(),
+            queue: Queue::new(0, end),
+            lpi_queue: Queue::new(LPI_FIRST, lpis.count()),
+            redistributor: Redistributor::default(),
         });
         Vgic {
             vcpus: vcpus.collect(),
             spis: (PRIVATE..end).map(|_| Interrupt::default()).collect(),
+            lpis,
             enabled: false,
         }
     }
@@ -202,7 +221,8 @@ impl Vgic {
         }
     }
 
-    /// Puts the private interrupts of `vcpu` back to their reset state, as when the vCPU is turned on.
+    /// Puts the private interrupts of `vcpu` back to their reset state, as when the vCPU is turned on. Its LPIs stay as
+    /// they are: a guest that turns a CPU off and on again finds them enabled (Linux relies on it).
     pub fn reset_vcpu(&mut self, vcpu: usize, outside: &mut dyn Outside) {
         for intid in 0..PRIVATE {
             let Some(interrupt) = self.interrupt_mut(vcpu, intid) else {

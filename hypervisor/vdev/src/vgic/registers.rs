@@ -4,20 +4,31 @@
 //! the second frame of a redistributor (SGIs and PPIs), so one piece of code serves both.
 
 use super::interrupt::Interrupt;
+use super::lpi::ID_BITS;
 use super::{DISTRIBUTOR_SIZE, Outside, PRIORITY_MASK, PRIVATE, REDISTRIBUTOR_SIZE, Vgic};
 
 /// `GICD_CTLR`: group 1 enable; affinity routing and the single security state are fixed.
 const CTLR_ENABLE_GROUP_1: u64 = 1 << 1;
 const CTLR_ARE: u64 = 1 << 4;
 const CTLR_DS: u64 = 1 << 6;
-/// `GICD_TYPER`: 10 bits of interrupt number, no 1-of-N routing.
+/// `GICD_TYPER`: 10 bits of interrupt number (without LPIs), no 1-of-N routing.
 const TYPER_ID_BITS: u64 = 9 << 19;
+/// With LPIs: more bits, and the number of LPIs as a power of two, less one.
+const TYPER_LPIS: u64 = ID_BITS << 19 | 1 << 17;
+const TYPER_LPI_COUNT_SHIFT: u32 = 11;
 const TYPER_NO_1_OF_N: u64 = 1 << 25;
 /// `GICD_PIDR2` and `GICR_PIDR2`: architecture revision 3.
 const PIDR2: u64 = 0x3b;
 const PIDR2_OFFSET: u64 = 0xffe8;
 /// The last redistributor of the region, in `GICR_TYPER`.
 const TYPER_LAST: u64 = 1 << 4;
+/// It has physical LPIs, in `GICR_TYPER`. `DirectLPI` and `CommonLPIAff` are zero.
+const TYPER_PHYSICAL_LPIS: u64 = 1 << 0;
+/// `GICR_CTLR.EnableLPIs`. `CES` and `IR` are zero.
+const CTLR_ENABLE_LPIS: u64 = 1 << 0;
+/// `GICR_PROPBASER` and `GICR_PENDBASER`, 64 bits each.
+const PROPBASER: u64 = 0x70;
+const PENDBASER: u64 = 0x78;
 
 /// What a bank of registers is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +95,11 @@ impl Vgic {
             (0x0000, 4) => CTLR_ARE | CTLR_DS | if self.enabled { CTLR_ENABLE_GROUP_1 } else { 0 },
             (0x0004, 4) => {
                 let lines = u64::from(self.end().div_ceil(32)).saturating_sub(1);
-                TYPER_NO_1_OF_N | TYPER_ID_BITS | lines
+                let lpis = match u64::from(self.lpis().end - self.lpis().start).checked_ilog2() {
+                    Some(bits) => TYPER_LPIS | (u64::from(bits) - 1) << TYPER_LPI_COUNT_SHIFT,
+                    None => TYPER_ID_BITS,
+                };
+                TYPER_NO_1_OF_N | lpis | lines
             }
             (PIDR2_OFFSET, 4) => PIDR2,
             (0x6100..0x8000, 4 | 8) => self.read_route(offset, size),
@@ -116,6 +131,10 @@ impl Vgic {
             return 0;
         };
         match (offset, size) {
+            (0x0000, 4) if self.takes_lpis(vcpu) => CTLR_ENABLE_LPIS,
+            (PROPBASER | PENDBASER, 8) => self.table_register(vcpu, offset),
+            (0x70 | 0x78, 4) => self.table_register(vcpu, offset) & 0xffff_ffff,
+            (0x74 | 0x7c, 4) => self.table_register(vcpu, offset - 4) >> 32,
             (0x0008, 8) => self.redistributor_type(vcpu),
             (0x0008, 4) => self.redistributor_type(vcpu) & 0xffff_ffff,
             (0x000c, 4) => self.redistributor_type(vcpu) >> 32,
@@ -128,8 +147,39 @@ impl Vgic {
 
     /// Writes `size` bytes at `offset` of the redistributors.
     pub fn write_redistributor(&mut self, offset: u64, size: u8, value: u64, outside: &mut dyn Outside) {
-        if let Some((vcpu, offset @ 0x1_0000..)) = self.redistributor(offset) {
-            self.write_bank(vcpu, 0..PRIVATE, offset - 0x1_0000, size, value, outside);
+        let Some((vcpu, offset)) = self.redistributor(offset) else {
+            return;
+        };
+        match (offset, size) {
+            (0x0000, 4) => self.enable_lpis(vcpu, value & CTLR_ENABLE_LPIS != 0, outside),
+            (PROPBASER | PENDBASER, 8) => self.write_table_register(vcpu, offset, value),
+            (0x70 | 0x78, 4) => {
+                let high = self.table_register(vcpu, offset) & !0xffff_ffff;
+                self.write_table_register(vcpu, offset, high | value & 0xffff_ffff);
+            }
+            (0x74 | 0x7c, 4) => {
+                let low = self.table_register(vcpu, offset - 4) & 0xffff_ffff;
+                self.write_table_register(vcpu, offset - 4, value << 32 | low);
+            }
+            (0x1_0000.., _) => self.write_bank(vcpu, 0..PRIVATE, offset - 0x1_0000, size, value, outside),
+            _ => {}
+        }
+    }
+
+    /// `GICR_PROPBASER` or `GICR_PENDBASER`.
+    fn table_register(&self, vcpu: usize, offset: u64) -> u64 {
+        if offset == PROPBASER {
+            self.propbaser()
+        } else {
+            self.pendbaser(vcpu)
+        }
+    }
+
+    fn write_table_register(&mut self, vcpu: usize, offset: u64, value: u64) {
+        if offset == PROPBASER {
+            self.write_propbaser(value);
+        } else {
+            self.write_pendbaser(vcpu, value);
         }
     }
 
@@ -148,7 +198,12 @@ impl Vgic {
         } else {
             0
         };
-        compact << 32 | u64::try_from(vcpu & 0xffff).unwrap_or(0) << 8 | last
+        let lpis = if self.lpis().is_empty() {
+            0
+        } else {
+            TYPER_PHYSICAL_LPIS
+        };
+        compact << 32 | u64::try_from(vcpu & 0xffff).unwrap_or(0) << 8 | last | lpis
     }
 
     fn read_bank(&self, vcpu: usize, owned: core::ops::Range<u32>, offset: u64, size: u8) -> u64 {
