@@ -2,10 +2,10 @@
 //!
 //! Bindings: Devicetree Specification v0.4, and of Linux' `Documentation/devicetree/bindings`:
 //! `interrupt-controller/arm,gic-v3.yaml`, `timer/arm,arch_timer.yaml`, `arm/psci.yaml`, `serial/pl011.yaml`,
-//! `pci/host-generic-pci.yaml`.
+//! `pci/host-generic-pci.yaml`, `pci/pci-msi.txt`.
 
 use crate::layout::{self, Layout};
-use crate::{pl011, vgic};
+use crate::{its, pl011, vgic};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -28,6 +28,8 @@ pub struct Machine<'a> {
     pub initrd: Option<(u64, u64)>,
     /// PCI, when the guest has functions.
     pub pci: Option<Pci<'a>>,
+    /// Whether there is an ITS, to which the functions' messages go.
+    pub its: bool,
     /// Random bytes for the guest; without them a Linux guest's random numbers are slow to start.
     pub seed: Option<&'a [u8; 32]>,
 }
@@ -56,6 +58,7 @@ impl From<vm_fdt::Error> for Error {
 
 const GIC: u32 = 1;
 const CLOCK: u32 = 2;
+const ITS: u32 = 3;
 /// Interrupt specifiers of the GIC: type, number, trigger (level, active high).
 const SPI: u32 = 0;
 const PPI: u32 = 1;
@@ -72,6 +75,7 @@ pub fn device_tree(machine: &Machine<'_>) -> Result<Vec<u8>, Error> {
     let layout = Layout {
         vcpus: machine.affinities.len(),
         ecam_size,
+        its: machine.its,
     };
     let mut fdt = FdtWriter::new()?;
     let root = fdt.begin_node("")?;
@@ -88,7 +92,7 @@ pub fn device_tree(machine: &Machine<'_>) -> Result<Vec<u8>, Error> {
     interrupt_controller(&mut fdt, &layout)?;
     uart(&mut fdt)?;
     if let Some(pci) = &machine.pci {
-        host_bridge(&mut fdt, pci, ecam_size)?;
+        host_bridge(&mut fdt, pci, ecam_size, machine.its)?;
     }
     fdt.end_node(root)?;
     Ok(fdt.finish()?)
@@ -179,7 +183,22 @@ fn interrupt_controller(fdt: &mut FdtWriter, layout: &Layout) -> Result<(), Erro
     let reg: Vec<u64> = own.flat_map(|(_, start, size)| [start, size]).collect();
     fdt.property_array_u64("reg", &reg)?;
     fdt.property_phandle(GIC)?;
+    if layout.its {
+        // Its addresses are those of the root.
+        fdt.property_null("ranges")?;
+        translation_service(fdt)?;
+    }
     Ok(fdt.end_node(gic)?)
+}
+
+fn translation_service(fdt: &mut FdtWriter) -> Result<(), Error> {
+    let its = fdt.begin_node(&format!("msi-controller@{:x}", layout::ITS))?;
+    fdt.property_string("compatible", "arm,gic-v3-its")?;
+    fdt.property_null("msi-controller")?;
+    fdt.property_u32("#msi-cells", 1)?;
+    fdt.property_array_u64("reg", &[layout::ITS, its::SIZE])?;
+    fdt.property_phandle(ITS)?;
+    Ok(fdt.end_node(its)?)
 }
 
 fn uart(fdt: &mut FdtWriter) -> Result<(), Error> {
@@ -202,7 +221,7 @@ fn uart(fdt: &mut FdtWriter) -> Result<(), Error> {
     Ok(fdt.end_node(uart)?)
 }
 
-fn host_bridge(fdt: &mut FdtWriter, pci: &Pci<'_>, ecam_size: u64) -> Result<(), Error> {
+fn host_bridge(fdt: &mut FdtWriter, pci: &Pci<'_>, ecam_size: u64, its: bool) -> Result<(), Error> {
     let node = fdt.begin_node(&format!("pcie@{:x}", layout::ECAM))?;
     fdt.property_string("compatible", "pci-host-ecam-generic")?;
     fdt.property_string("device_type", "pci")?;
@@ -220,6 +239,10 @@ fn host_bridge(fdt: &mut FdtWriter, pci: &Pci<'_>, ecam_size: u64) -> Result<(),
     fdt.property_array_u32("interrupt-map", &map)?;
     // Bus, device and function, and the pin, decide.
     fdt.property_array_u32("interrupt-map-mask", &[0xffff00, 0, 0, 7])?;
+    if its {
+        // A function's device ID is its requester ID.
+        fdt.property_array_u32("msi-map", &[0, ITS, 0, 0x1_0000])?;
+    }
     Ok(fdt.end_node(node)?)
 }
 

@@ -1,10 +1,15 @@
 //! Where a guest finds its virtual devices: guest physical addresses, the same for every guest.
 
-use crate::pl011;
 use crate::vgic::{DISTRIBUTOR_SIZE, REDISTRIBUTOR_SIZE};
+use crate::{its, pl011};
 
 /// The interrupt controller's distributor.
 pub const DISTRIBUTOR: u64 = 0x0800_0000;
+/// The interrupt translation service: registers, and one frame after them [`TRANSLATER`].
+pub const ITS: u64 = 0x0808_0000;
+/// The frame of `GITS_TRANSLATER`, which devices write their messages to. Its first page is that of the physical ITS,
+/// mapped; the rest is not there.
+pub const TRANSLATER: u64 = ITS + its::CONTROL_SIZE;
 /// The redistributors, one after the other.
 pub const REDISTRIBUTORS: u64 = 0x080a_0000;
 /// The UART.
@@ -25,6 +30,8 @@ pub enum Device {
     Distributor,
     /// All redistributors.
     Redistributors,
+    /// The interrupt translation service; what traps in its second frame reads as zero and ignores writes.
+    Its,
     /// The UART.
     Uart,
     /// PCI configuration space.
@@ -38,15 +45,18 @@ pub struct Layout {
     pub vcpus: usize,
     /// The size of configuration space in bytes; zero without PCI.
     pub ecam_size: u64,
+    /// Whether there is an interrupt translation service.
+    pub its: bool,
 }
 
 impl Layout {
     /// The windows: device, start, size.
-    pub fn windows(&self) -> [(Device, u64, u64); 4] {
+    pub fn windows(&self) -> [(Device, u64, u64); 5] {
         let redistributors = REDISTRIBUTOR_SIZE * u64::try_from(self.vcpus.min(MOST_VCPUS)).unwrap_or(0);
         [
             (Device::Distributor, DISTRIBUTOR, DISTRIBUTOR_SIZE),
             (Device::Redistributors, REDISTRIBUTORS, redistributors),
+            (Device::Its, ITS, if self.its { its::SIZE } else { 0 }),
             (Device::Uart, UART, pl011::SIZE),
             (Device::Ecam, ECAM, self.ecam_size),
         ]
@@ -78,6 +88,7 @@ mod tests {
         let layout = Layout {
             vcpus: 2,
             ecam_size: 1 << 20,
+            its: true,
         };
         assert_eq!(layout.find(DISTRIBUTOR), Some((Device::Distributor, 0)));
         assert_eq!(
@@ -85,6 +96,13 @@ mod tests {
             Some((Device::Redistributors, 0x3_fffc))
         );
         assert_eq!(layout.find(REDISTRIBUTORS + 0x4_0000), None);
+        assert_eq!(layout.find(ITS), Some((Device::Its, 0)));
+        assert_eq!(layout.find(TRANSLATER + 0x40), Some((Device::Its, 0x1_0040)));
+        assert_eq!(
+            Layout { its: false, ..layout }.find(ITS),
+            None,
+            "a guest without sees nothing there"
+        );
         assert_eq!(layout.find(UART + 0xfff), Some((Device::Uart, 0xfff)));
         assert_eq!(layout.find(ECAM + 0xf_fffc), Some((Device::Ecam, 0xf_fffc)));
         assert_eq!(layout.find(ECAM - 1), None);
@@ -100,6 +118,7 @@ mod tests {
         let most = Layout {
             vcpus: MOST_VCPUS,
             ecam_size: 256 << 20,
+            its: true,
         };
         let mut windows = most.windows();
         windows.sort_by_key(|(_, start, _)| *start);
@@ -111,6 +130,7 @@ mod tests {
         let layout = Layout {
             vcpus: 1,
             ecam_size: 0,
+            its: false,
         };
         assert_eq!(layout.overlapping(UART - 0x1000, 0x1001), Some(Device::Uart));
         assert_eq!(layout.overlapping(UART - 0x1000, 0x1000), None);

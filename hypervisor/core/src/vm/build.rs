@@ -213,7 +213,11 @@ fn layout_of(spec: &Spec<'_>, vcpus: usize) -> Result<Layout, BuildError> {
     if ecam_size != 0 && layout::ECAM + ecam_size > spec.geometry.ipa_end() {
         return Err(BuildError::EcamOutOfReach(spec.geometry.ipa_bits()));
     }
-    Ok(Layout { vcpus, ecam_size })
+    Ok(Layout {
+        vcpus,
+        ecam_size,
+        its: false,
+    })
 }
 
 /// What the guest starts from, and where that lies.
@@ -264,6 +268,7 @@ fn device_tree(
         bootargs: &spec.guest.bootargs,
         initrd,
         pci: (!spec.functions.is_empty()).then_some(pci),
+        its: false,
         seed: spec.seed.as_ref(),
     };
     Ok(vdev::device_tree(&machine)?)

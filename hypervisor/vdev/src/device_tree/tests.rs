@@ -35,6 +35,7 @@ fn small() -> Machine<'static> {
         bootargs: "console=ttyAMA0",
         initrd: None,
         pci: None,
+        its: false,
         seed: None,
     }
 }
@@ -120,6 +121,39 @@ fn the_host_bridge_leads_to_windows_and_interrupts() {
     };
     assert_eq!(spi(one, Pin::A), 36);
     assert_eq!(spi(two, Pin::B), 37);
+}
+
+#[test]
+fn messages_go_to_the_translation_service() {
+    let pci = Pci {
+        last_bus: 0,
+        windows: &WINDOWS,
+        interrupts: &[],
+    };
+    let with = Machine {
+        pci: Some(pci),
+        its: true,
+        ..small()
+    };
+    let without = tree(&Machine { its: false, ..with });
+    assert!(without.compatible(&["arm,gic-v3-its"]).next().is_none());
+    let bridge = without.compatible(&["pci-host-ecam-generic"]).next().unwrap();
+    assert!(bridge.property("msi-map").is_none());
+
+    let tree = tree(&with);
+    let its = tree.compatible(&["arm,gic-v3-its"]).next().unwrap();
+    assert!(
+        tree.find("/interrupt-controller@8000000/msi-controller@8080000")
+            .is_some()
+    );
+    let reg = its.reg(0).unwrap();
+    assert_eq!((reg.address(), reg.size()), (layout::ITS, 0x2_0000));
+    assert!(its.property("msi-controller").is_some());
+    assert_eq!(its.u32("#msi-cells").unwrap(), Some(1));
+    let phandle = its.u32("phandle").unwrap().unwrap();
+    let bridge = tree.compatible(&["pci-host-ecam-generic"]).next().unwrap();
+    let map: Vec<u8> = [0, phandle, 0, 0x1_0000].map(u32::to_be_bytes).concat();
+    assert_eq!(bridge.property("msi-map").unwrap().bytes(), map);
 }
 
 #[test]
