@@ -1,6 +1,7 @@
 //! Filling list registers, and taking them back.
 
 use super::interrupt::{Interrupt, Source};
+use super::queue::Queue;
 use super::{LPI_FIRST, ListRegister, Outside, Vgic};
 
 /// The most list registers that a CPU can have (IHI 0069 12.4, `ICH_LR0_EL2`..`ICH_LR15_EL2`).
@@ -32,6 +33,10 @@ impl Vgic {
         list_registers.fill(ListRegister::EMPTY);
         let room = list_registers.len().min(MOST_LIST_REGISTERS);
         let mut flushed = Flushed::default();
+        // Nearly always.
+        if self.is_idle(vcpu) {
+            return flushed;
+        }
         let mut chosen: [Option<Key>; MOST_LIST_REGISTERS] = [None; MOST_LIST_REGISTERS];
         let Some(private) = self.vcpus.get(vcpu) else {
             return flushed;
@@ -66,6 +71,12 @@ impl Vgic {
             }
         }
         flushed
+    }
+
+    /// Whether a vCPU has nothing to deliver.
+    fn is_idle(&self, vcpu: usize) -> bool {
+        let queue = self.vcpus.get(vcpu).map(|private| &private.queue);
+        queue.is_none_or(Queue::is_empty) && self.waiting_lpis(vcpu).next().is_none()
     }
 
     /// Moves one interrupt into a list register.

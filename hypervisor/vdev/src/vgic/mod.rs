@@ -171,10 +171,14 @@ impl Vgic {
 
     /// The virtual interrupt that the physical one `physical` is passed through as.
     pub fn virtual_of(&self, physical: u32) -> Option<u32> {
-        (16..self.end()).find(|intid| {
-            self.interrupt(0, *intid)
-                .is_some_and(|interrupt| interrupt.physical() == Some(physical))
-        })
+        let is_it = |intid: &u32| {
+            let interrupt = self.interrupt(0, *intid);
+            interrupt.is_some_and(|interrupt| interrupt.physical() == Some(physical))
+        };
+        // Most have the same number on either side.
+        Some(physical)
+            .filter(is_it)
+            .or_else(|| (16..self.end()).find(is_it))
     }
 
     /// All physical interrupts that are passed through.
