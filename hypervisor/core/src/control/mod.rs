@@ -258,9 +258,11 @@ impl vm::Core for System {
 /// What every CPU does from the moment the system is built, for good.
 pub fn cpu_loop() -> ! {
     let this = percpu::this();
+    // What is due is told by an interrupt of the core's own; those of guests, which come often, tell of nothing.
+    let mut is_due = true;
     loop {
         if let Some(system) = SYSTEM.get() {
-            if this.index() == 0 {
+            if this.index() == 0 && is_due {
                 system.service();
             }
             if let Some((guest, vcpu)) = system.vcpu_of(this.index()) {
@@ -271,14 +273,15 @@ pub fn cpu_loop() -> ! {
         } else {
             cpu::wait_for_interrupt();
         }
-        take_interrupts();
+        is_due = take_interrupts();
     }
 }
 
 /// Takes the interrupts that are pending for the core on this CPU, so many at a time that one which comes back at once
 /// (a device that faults without end, the timer of a guest that another CPU stopped) does not keep the CPU from what
-/// would make it cease.
-fn take_interrupts() {
+/// would make it cease. Whether any was the core's own.
+fn take_interrupts() -> bool {
+    let mut any = false;
     for intid in core::iter::from_fn(gic::acknowledge).take(INTERRUPTS_PER_TURN) {
         gic::end(intid);
         if intid == timer::HYPERVISOR_TIMER_INTID {
@@ -288,10 +291,12 @@ fn take_interrupts() {
             // The guest's own end of interrupt deactivates it.
             continue;
         }
+        any = true;
         gic::deactivate(intid);
         if let Some(system) = SYSTEM.get() {
             system.console_interrupt(intid);
             system.smmu_interrupt(intid);
         }
     }
+    any
 }

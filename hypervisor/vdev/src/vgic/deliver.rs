@@ -3,6 +3,7 @@
 use super::interrupt::{Interrupt, Source};
 use super::queue::Queue;
 use super::{LPI_FIRST, ListRegister, Outside, Vgic};
+use arrayvec::ArrayVec;
 
 /// The most list registers that a CPU can have (IHI 0069 12.4, `ICH_LR0_EL2`..`ICH_LR15_EL2`).
 const MOST_LIST_REGISTERS: usize = 16;
@@ -37,7 +38,8 @@ impl Vgic {
         if self.is_idle(vcpu) {
             return flushed;
         }
-        let mut chosen: [Option<Key>; MOST_LIST_REGISTERS] = [None; MOST_LIST_REGISTERS];
+        // Sorted, the most urgent first.
+        let mut chosen: ArrayVec<Key, MOST_LIST_REGISTERS> = ArrayVec::new();
         let Some(private) = self.vcpus.get(vcpu) else {
             return flushed;
         };
@@ -48,23 +50,23 @@ impl Vgic {
         });
         let lpis = self.waiting_lpis(vcpu).filter(|_| self.enabled);
         for key in waiting.chain(lpis.map(|(priority, intid)| (true, priority, intid))) {
-            // Insertion into the sorted array; what falls off its end found no room.
-            let mut falling = Some(key);
-            for place in chosen.iter_mut().take(room) {
-                if place.is_none_or(|taken| falling.is_some_and(|key| key < taken)) {
-                    core::mem::swap(place, &mut falling);
-                }
-                if falling.is_none() {
-                    break;
-                }
-            }
+            let at = chosen.partition_point(|taken| *taken < key);
+            let last = if chosen.len() < room { None } else { chosen.pop() };
+            // What falls off the end found no room.
+            let falling = if at < room {
+                chosen.insert(at, key);
+                last
+            } else {
+                chosen.extend(last);
+                Some(key)
+            };
             if let Some((inactive, ..)) = falling {
                 flushed.pending_left |= inactive;
                 flushed.active_left |= !inactive;
             }
         }
 
-        for (place, (.., intid)) in list_registers.iter_mut().zip(chosen.into_iter().flatten()) {
+        for (place, (.., intid)) in list_registers.iter_mut().zip(chosen) {
             if let Some(filled) = self.place(vcpu, intid) {
                 *place = filled;
                 flushed.used += 1;
