@@ -100,7 +100,7 @@ impl Command {
                 intid,
                 collection,
             },
-            // MAPI: the LPI has the event's number.
+            // MAPI: the LPI has the event's number. No device has so many events, so that it will be ignored.
             0x0b => Command::MapEvent {
                 device,
                 event,

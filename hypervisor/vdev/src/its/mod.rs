@@ -74,7 +74,8 @@ pub struct Its {
 }
 
 impl Its {
-    /// An ITS for these devices: the ID that the guest sees (its requester ID), and the number of its events.
+    /// An ITS for these devices: the ID that the guest sees (its requester ID), and the number of its events. Linux takes
+    /// no messages from a device with ID 0 where the ITS wants no table of devices.
     pub fn new(devices: &[(u32, u32)]) -> Its {
         Its {
             tables: Tables::new(devices),
