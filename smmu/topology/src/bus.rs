@@ -1,5 +1,7 @@
 //! Buses: nodes whose devices are no nodes of the tree, and are known by the requester IDs that they emit.
 
+mod contradiction;
+
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -13,6 +15,8 @@ use crate::master::{PciFunction, Refusal};
 use crate::messages::{MsiIndex, MsiRoute};
 use crate::shared::Suspect;
 use crate::smmu::SmmuIndex;
+
+pub(crate) use contradiction::refuse as refuse_contradictions;
 
 /// Where a window of an `iommu-map` leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -330,7 +330,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The first of some streams, in words.
-    fn few(&self, streams: &BTreeSet<Stream>) -> String {
+    pub(crate) fn few(&self, streams: &BTreeSet<Stream>) -> String {
         const FEW: usize = 4;
         let path = |stream: &Stream| {
             self.smmus

@@ -92,7 +92,8 @@ impl Graph {
         }
         mmu_masters::read(&mut builder);
         iommus::read(&mut builder);
-        let buses = bus::read(&mut builder);
+        let mut buses = bus::read(&mut builder);
+        bus::refuse_contradictions(&mut builder, &mut buses);
         for bus in &buses {
             iommu_map::apply(&mut builder, bus);
         }

@@ -15,7 +15,7 @@ use crate::map::{BadTuple, Map, Place, Tuple, build};
 use crate::master::{Refusal, Stream};
 use crate::shared::Suspect;
 
-const NAME: &str = "iommu-map";
+pub(crate) const NAME: &str = "iommu-map";
 const MASK: &str = "iommu-map-mask";
 /// The cells of a tuple whose specifier has one cell: base, phandle, ID, length.
 pub(crate) const NARROW: usize = 4;

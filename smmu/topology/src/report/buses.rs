@@ -8,7 +8,7 @@ use core::fmt::{self, Display};
 use devicetree::NodeId;
 
 use crate::bus::Bus;
-use crate::diagnostic::{Diagnostic, Effect};
+use crate::diagnostic::{Defect, Diagnostic, Effect};
 use crate::graph::Graph;
 use crate::master::{Identity, Refusal};
 
@@ -16,6 +16,9 @@ impl Graph {
     /// Why all devices on a bus are refused, whichever there are, if that is so.
     pub fn refusal_of_bus(&self, bus: &Bus) -> Option<Refusal> {
         if let Some(Err(refusal)) = &bus.streams {
+            return Some(refusal.clone());
+        }
+        if let Some(refusal) = contradicted(bus) {
             return Some(refusal.clone());
         }
         let mut listing = bus.legacy.iter().filter_map(|index| self.smmu(*index));
@@ -87,6 +90,17 @@ impl Graph {
         };
         (hosts.collect(), word)
     }
+}
+
+/// Why the bindings contradict each other about all requester IDs that a bus has, if they do.
+fn contradicted(bus: &Bus) -> Option<&Refusal> {
+    let windows = &bus.streams.as_ref()?.as_ref().ok()?.windows;
+    let mut refusals = windows.iter().map(|window| window.target.as_ref().err());
+    let is_contradicted = |refusal: Option<&Refusal>| {
+        refusal.is_some_and(|refusal| matches!(refusal.because.defect, Defect::BindingsDisagree { .. }))
+    };
+    let first = refusals.clone().next()??;
+    refusals.all(is_contradicted).then_some(first)
 }
 
 /// What a table says of what is refused.
