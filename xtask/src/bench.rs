@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::flags;
 use crate::project::{Project, run_cargo, step};
 use crate::setup::Program;
+use crate::usage::wrong;
 
 const VALGRIND: Program = Program {
     name: "valgrind",
@@ -22,11 +23,10 @@ const SIZES: [u64; 6] = [500, 1000, 2000, 4000, 8000, 16000];
 
 impl flags::Bench {
     pub(crate) fn run(self) -> Result<()> {
-        ensure!(
-            self.what == "topology",
-            "there is no benchmark {}; there is: topology",
-            self.what
-        );
+        if self.what != "topology" {
+            let what = &self.what;
+            return Err(wrong(format!("there is no benchmark {what}; there is: topology")));
+        }
         let bench = Bench::prepare()?;
         println!("Parsing cost: blob → graph in instructions, and how it grows\n");
         if !self.file.is_empty() {

@@ -1,13 +1,15 @@
 //! A board: one data file in `boards/`.
 
 use std::collections::BTreeMap;
+use std::fs;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde::Deserialize;
 use system_tests::firmware::Kind;
 
 use crate::build::{Compiler, FirmwareImages};
 use crate::project::Project;
+use crate::usage::wrong;
 
 /// What a machine has in place of an SMMU.
 const NO_SMMU: &str = "no SMMU";
@@ -71,14 +73,12 @@ pub(crate) struct Machine {
 impl Board {
     /// Reads `boards/<name>.toml`.
     pub(crate) fn load(project: &Project, name: &str) -> Result<Self> {
-        ensure!(
-            name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'),
-            "{name:?} is not the name of a board"
-        );
         let file = format!("boards/{name}.toml");
-        let text = project
-            .read_text(&file)
-            .with_context(|| format!("there is no board {name:?}"))?;
+        if !names(project)?.iter().any(|known| known == name) {
+            let known = names(project)?.join(", ");
+            return Err(wrong(format!("there is no board {name:?}; there are: {known}")));
+        }
+        let text = project.read_text(&file)?;
         toml::from_str(&text).with_context(|| format!("{file} does not describe a board"))
     }
 
@@ -163,6 +163,19 @@ impl Board {
     }
 }
 
+/// The names of all boards.
+pub(crate) fn names(project: &Project) -> Result<Vec<String>> {
+    let folder = project.root.join("boards");
+    let files = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut names = Vec::new();
+    for file in files {
+        let name = file?.file_name().to_string_lossy().into_owned();
+        names.extend(name.strip_suffix(".toml").map(str::to_string));
+    }
+    names.sort();
+    Ok(names)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,11 +221,12 @@ mod tests {
     #[test]
     fn a_board_that_does_not_exist_is_named() {
         let project = Project::find().unwrap();
+        let error = Board::load(&project, "toaster").unwrap_err();
+        assert!(error.is::<crate::usage::Wrong>());
+        let said = error.to_string();
         assert!(
-            Board::load(&project, "toaster")
-                .unwrap_err()
-                .to_string()
-                .contains("toaster")
+            said.contains("\"toaster\"; there are: virt, virt-smmuv1"),
+            "{said}"
         );
         assert!(Board::load(&project, "../xtask/Cargo").is_err());
     }

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 use crate::flags;
 use crate::project::{Project, counted, run_cargo, show, step};
 use crate::setup::Program;
 use crate::topology::DTC;
+use crate::usage::wrong;
 
 /// The fuzz targets, files of `tests/fuzz/fuzz_targets`.
 const TARGETS: [&str; 2] = ["gate", "graph"];
@@ -39,11 +40,12 @@ impl flags::Fuzz {
             .into_iter()
             .filter(|target| wanted == "all" || wanted == *target)
             .collect();
-        ensure!(
-            !targets.is_empty(),
-            "there is no fuzz target {wanted:?}: {} and all are known",
-            TARGETS.join(", ")
-        );
+        if targets.is_empty() {
+            let known = TARGETS.join(", ");
+            return Err(wrong(format!(
+                "there is no fuzz target {wanted:?}: {known} and all are known"
+            )));
+        }
         install_cargo_fuzz(&project)?;
         let seeds = write_seeds(&project)?;
         let runs = self.runs.unwrap_or(RUNS);

@@ -31,6 +31,9 @@ mod usage;
 
 use std::process::ExitCode;
 
+/// The exit status for a command line that cannot be meant.
+const WRONG_USE: u8 = 2;
+
 fn main() -> ExitCode {
     let arguments = std::env::args_os().skip(1);
     let arguments: Vec<String> = arguments
@@ -45,7 +48,7 @@ fn main() -> ExitCode {
         Err(error) if error.is_help() => error.exit(),
         Err(error) => {
             eprintln!("error: {}", usage::explain(&arguments, &error.to_string()));
-            return ExitCode::from(2);
+            return ExitCode::from(WRONG_USE);
         }
     };
     let outcome = match flags.subcommand {
@@ -63,6 +66,10 @@ fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<usage::Wrong>() => {
+            eprintln!("error: {error}");
+            ExitCode::from(WRONG_USE)
+        }
         Err(error) => {
             eprintln!("\nerror: {error:#}");
             ExitCode::FAILURE

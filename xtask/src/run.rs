@@ -20,6 +20,7 @@ use crate::qemu::{End, Run, Typist, Watch};
 use crate::scenario::{self, Judged, Session};
 use crate::setup::{self, Tools};
 use crate::symbols::Symbols;
+use crate::usage::wrong;
 
 /// How long a run may take, unless the command line says otherwise.
 const TIMEOUT_S: u64 = 120;
@@ -52,7 +53,7 @@ impl flags::Run {
     pub(crate) fn run(self) -> Result<()> {
         let project = Project::find()?;
         let board = Board::load(&project, self.board.as_deref().unwrap_or("virt"))?;
-        let plan = self.plan()?;
+        let plan = self.plan().map_err(wrong)?;
         let tools = setup::ready()?;
         let artifacts = build::build(&project, &tools, self.verbose)?;
         let compiler = Compiler::new(&project, &tools, &artifacts.key, self.verbose);
@@ -84,6 +85,9 @@ impl flags::Run {
 
     fn plan(&self) -> Result<Plan> {
         let binding: Binding = self.binding.as_deref().unwrap_or("generic").parse()?;
+        if self.timeout == Some(0) {
+            bail!("--timeout 0 leaves no time for anything: give it seconds, at least 1");
+        }
         if self.no_iommu && self.binding.is_some() {
             bail!(
                 "--binding says how the SMMU is described, and --no-iommu runs without one: leave one of them out"

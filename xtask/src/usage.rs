@@ -1,8 +1,27 @@
 //! What is said of a command line that is wrong: one line, with what may have been meant.
 
+use std::fmt;
+
 use strsim::levenshtein;
 
 use crate::flags;
+
+/// A command line that cannot be meant, whatever is in the files: the exit status is 2.
+#[derive(Debug)]
+pub(crate) struct Wrong(String);
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Wrong {}
+
+/// An error that says what is wrong with the command line.
+pub(crate) fn wrong(text: impl fmt::Display) -> anyhow::Error {
+    Wrong(text.to_string()).into()
+}
 
 /// The line. `error` is the parser's.
 pub(crate) fn explain(arguments: &[String], error: &str) -> String {

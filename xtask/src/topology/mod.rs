@@ -16,6 +16,7 @@ use topology::{Graph, Severity};
 
 use crate::flags;
 use crate::project::{counted, step};
+use crate::usage::wrong;
 
 pub(crate) use source::{DTC, parse};
 use source::{Source, labels_of, read_tree};
@@ -40,8 +41,9 @@ impl Known {
 impl flags::Topology {
     pub(crate) fn run(self) -> Result<()> {
         if let Some(text) = self.contradiction() {
-            eprintln!("error: {text}; `cargo xtask topology --help` lists what there is");
-            std::process::exit(2);
+            return Err(wrong(format!(
+                "{text}; `cargo xtask topology --help` lists what there is"
+            )));
         }
         let Source { tree, errors } = read_tree(&self.file)?;
         if let Some(errors) = &errors {
