@@ -3,6 +3,8 @@
 mod gate;
 
 use crate::arch::{gic, mmu, percpu::PerCpu};
+use crate::vm;
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -45,7 +47,27 @@ pub fn shut_all(tree: &Tree) -> Vec<Unit> {
     units
 }
 
+/// Takes the interrupts of all SMMUs: nobody may be given them. Two SMMUs may share one; each is asked then.
+pub fn claim_interrupts(units: &[Unit]) {
+    for (index, unit) in units.iter().enumerate() {
+        // One wire may carry several of its interrupts, as on an SMMUv1 those of all context banks.
+        let intids: BTreeSet<u32> = unit.intids().collect();
+        for intid in intids {
+            if !vm::claim_interrupt(intid) {
+                let mut earlier = units.iter().take(index);
+                let other = earlier.find(|other| other.intids().any(|other| other == intid));
+                let other = other.map_or("another device", |other| &other.path);
+                log::warn!(target: "smmu", "{}: shares interrupt {intid} with {other}", unit.path);
+            }
+        }
+    }
+}
+
 impl Unit {
+    fn intids(&self) -> impl Iterator<Item = u32> {
+        self.interrupts.iter().map(|(interrupt, _)| interrupt.intid)
+    }
+
     fn shut(smmu: &Smmu) -> Unit {
         let mut unit = Unit {
             path: smmu.path.clone(),

@@ -85,6 +85,11 @@ fn compile(file: &Path, text: &[u8]) -> Result<(Vec<u8>, Option<String>)> {
             file.display()
         );
     }
+    ensure!(
+        begins_as_source(text),
+        "{} is neither a device tree blob (it would begin with d0 0d fe ed) nor a source (it would begin with /dts-v1/;)",
+        file.display()
+    );
     let dtc = DTC.ready()?;
     // Its warnings are about style, or about what the graph says better.
     let first = run_dtc(&dtc, &["-q"], file)?;
@@ -100,6 +105,31 @@ fn compile(file: &Path, text: &[u8]) -> Result<(Vec<u8>, Option<String>)> {
             file.display()
         )
     })
+}
+
+/// Whether a text begins as every source does, after comments: nothing is installed to compile anything else.
+fn begins_as_source(text: &[u8]) -> bool {
+    let mut rest = text;
+    loop {
+        rest = rest.trim_ascii_start();
+        let after = |end: &[u8], from: usize| {
+            let tail = rest.get(from..).unwrap_or_default();
+            let at = tail.windows(end.len()).position(|window| window == end)?;
+            tail.get(at + end.len()..)
+        };
+        let comment = if rest.starts_with(b"//") {
+            after(b"\n", 2)
+        } else if rest.starts_with(b"/*") {
+            after(b"*/", 2)
+        } else {
+            // A source in parts begins with the first of them.
+            return rest.starts_with(b"/dts-v1/") || rest.starts_with(b"/include/");
+        };
+        match comment {
+            Some(behind) => rest = behind,
+            None => return false,
+        }
+    }
 }
 
 /// What to make of a source that `dtc` refused at `first`, and then was `forced` to compile.
@@ -152,6 +182,22 @@ mod tests {
             output(0, &[], "line 3: syntax error\n"),
         ] {
             assert_eq!(read(forced).unwrap_err().to_string(), "line 3: syntax error");
+        }
+    }
+
+    #[test]
+    fn a_source_begins_with_its_version_after_comments() {
+        for (text, is_source) in [
+            ("/dts-v1/;\n/ {};", true),
+            (" \n// SPDX\n/* a\n * b */\n\t/dts-v1/ ;", true),
+            ("/include/ \"first.dtsi\"", true),
+            ("// only a comment", false),
+            ("/* without an end", false),
+            ("// a\n/* b */", false),
+            ("[package]\nname = \"xtask\"", false),
+            ("# /dts-v1/;", false),
+        ] {
+            assert_eq!(begins_as_source(text.as_bytes()), is_source, "{text:?}");
         }
     }
 

@@ -17,7 +17,7 @@ pub use summary::Fingerprint;
 
 use crate::arch::{cpu, gic, percpu, timer};
 use crate::boot::Machine;
-use crate::smmus::Unit;
+use crate::smmus::{self, Unit};
 use crate::vm::{self, Guest};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -132,14 +132,7 @@ impl System {
             ..
         } = Partition::parse(blob).map_err(|error| error.to_string())?;
 
-        for unit in &units {
-            // Nobody may be given them.
-            for (interrupt, _) in &unit.interrupts {
-                if !vm::claim_interrupt(interrupt.intid) {
-                    log::warn!(target: "smmu", "{}: shares interrupt {} with another SMMU", unit.path, interrupt.intid);
-                }
-            }
-        }
+        smmus::claim_interrupts(&units);
         let (registry, given) = given::register(&tree, &units, &graph, &bridges, &guests);
         let mut system = System {
             bundle,
