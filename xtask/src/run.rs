@@ -134,7 +134,7 @@ impl Runner<'_> {
         // The control runs beside the main run, silently: its machine has CPUs and memory of its own.
         let (main, control) = std::thread::scope(|scope| {
             let beside = with_control.then(|| {
-                let log = self.project.out().join("logs/run-control.log");
+                let log = self.log("run-control");
                 step(
                     "control",
                     format!(
@@ -144,7 +144,7 @@ impl Runner<'_> {
                 );
                 scope.spawn(move || self.boot(&control, false, &log))
             });
-            let main = self.boot(plan, true, &self.project.out().join("logs/run.log"));
+            let main = self.boot(plan, true, &self.log("run"));
             let control = beside.map(|thread| {
                 thread
                     .join()
@@ -155,6 +155,11 @@ impl Runner<'_> {
         let main = main?;
         let control = control.transpose()?;
         self.conclude(plan, &main, control.as_ref())
+    }
+
+    /// Where the console of a run is kept.
+    fn log(&self, name: &str) -> PathBuf {
+        scenario::log_path(self.project, name)
     }
 
     /// Boots one machine; shows its console when `live`, and keeps it in `log`.
@@ -236,8 +241,9 @@ impl Runner<'_> {
             return Ok(());
         }
         bail!(
-            "the run did not tell its story: {}, listed above",
-            plural(problems.len(), "problem")
+            "the run did not tell its story: {}, listed above; its console: {}",
+            plural(problems.len(), "problem"),
+            self.log("run").display()
         )
     }
 

@@ -57,8 +57,9 @@ pub(crate) struct Judged {
 impl Judged {
     /// Everything that is wrong with it.
     pub(crate) fn problems(&self, limit: Duration) -> Vec<String> {
-        let mut problems = self.verdict.problems.clone();
-        problems.extend(wrong_end(&self.run, limit));
+        // How it ended comes first: what was not seen may follow from it.
+        let mut problems = Vec::from_iter(wrong_end(&self.run, limit));
+        problems.extend(self.verdict.problems.iter().cloned());
         if self.ends == Ends::StaysOn && self.run.end != End::Stopped && problems.is_empty() {
             problems.push("the machine did not stay on".to_string());
         }

@@ -101,6 +101,10 @@ fn a_line_that_is_missing_is_named() {
 fn a_line_that_comes_too_early_does_not_count() {
     let lines = [GOOD[0], GOOD[3], GOOD[2], GOOD[1], GOOD[5]];
     spoiled(&lines, "came too early, in line 2: the device goes live");
+    // Not early, if what has to come first never came.
+    let without =
+        "seen in line 2 without what has to come first, \"the driver arrives\": the device goes live";
+    spoiled(&[GOOD[0], GOOD[3], GOOD[5]], without);
     // A later line of the same kind does.
     assert!(tell(&[&lines[..], &GOOD[4..5]].concat()).is_good());
 }

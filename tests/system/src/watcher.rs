@@ -103,9 +103,22 @@ impl<'s> Watcher<'s> {
         }
     }
 
+    /// Why a line was not counted that came as line `at` of the console: what has to come first came later, or never.
+    fn not_in_turn(&self, at: usize, after: &[usize]) -> String {
+        let is_met = |index: &&usize| matches!(self.met.get(**index), Some(Some(_)));
+        let missing = after.iter().find(|index| !is_met(index));
+        match missing.and_then(|index| self.story.expectations.get(*index)) {
+            None => format!("came too early, in line {at}"),
+            Some(earlier) => format!(
+                "seen in line {at} without what has to come first, \"{}\"",
+                earlier.pattern.says
+            ),
+        }
+    }
+
     /// Judges the run. `catalogue` is the list of attacks that the story's `attacks` refer to.
     pub fn finish(self, catalogue: &Catalogue) -> Verdict {
-        let mut problems = self.violations;
+        let mut problems = self.violations.clone();
         let mut met = 0;
         let mut expected = 0;
         let seen = self.met.iter().zip(&self.too_early);
@@ -116,13 +129,11 @@ impl<'s> Watcher<'s> {
                 continue;
             }
             let pattern = &expectation.pattern;
-            problems.push(match too_early {
-                Some(line) => format!(
-                    "came too early, in line {line}: {} ({})",
-                    pattern.says, pattern.line
-                ),
-                None => format!("not seen: {} ({})", pattern.says, pattern.line),
-            });
+            let what = match too_early {
+                Some(line) => self.not_in_turn(*line, &expectation.after),
+                None => "not seen".to_string(),
+            };
+            problems.push(format!("{what}: {} ({})", pattern.says, pattern.line));
         }
         if let Some(attacks) = &self.story.attacks {
             for (attack, phase) in catalogue.tries(attacks) {
