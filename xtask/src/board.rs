@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use system_tests::firmware::Kind;
 
 use crate::build::{Compiler, FirmwareImages};
+use crate::flags;
 use crate::project::Project;
 use crate::usage::wrong;
 
@@ -22,6 +23,9 @@ pub(crate) struct Board {
     pub(crate) name: String,
     /// How many CPUs it has.
     pub(crate) cpus: u32,
+    /// If the stories of `cargo xtask run` do not fit it: the scenarios that it is there for.
+    #[serde(default)]
+    scenarios: Vec<String>,
     /// Where its boot loader places the core.
     pub(crate) load_address: u64,
     /// Firmware of ours that makes it what it is.
@@ -52,6 +56,13 @@ struct Smmu {
     node: String,
     /// The component that drives it.
     driver: String,
+    /// How many SMMUs there are.
+    #[serde(default = "one")]
+    count: usize,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// How QEMU emulates a board.
@@ -75,11 +86,32 @@ impl Board {
     pub(crate) fn load(project: &Project, name: &str) -> Result<Self> {
         let file = format!("boards/{name}.toml");
         if !names(project)?.iter().any(|known| known == name) {
-            let known = names(project)?.join(", ");
-            return Err(wrong(format!("there is no board {name:?}; there are: {known}")));
+            let known = list(project)?;
+            return Err(wrong(format!("there is no board {name:?}\n{known}")));
         }
         let text = project.read_text(&file)?;
         toml::from_str(&text).with_context(|| format!("{file} does not describe a board"))
+    }
+
+    /// Whether it can do what a command line asks of `cargo xtask run`.
+    ///
+    /// # Errors
+    /// It cannot; the error says what to type.
+    pub(crate) fn fits(&self, asked: &flags::Run) -> Result<()> {
+        let name = &self.name;
+        if self.smmu.count > 1 && asked.binding.is_some() {
+            bail!(
+                "{name} has {} SMMUs, and --binding rewrites what describes one: leave it out",
+                self.smmu.count
+            );
+        }
+        if !self.scenarios.is_empty() && asked.partition.is_none() && !asked.no_iommu {
+            bail!(
+                "no story of this subcommand fits {name}: type `cargo xtask test --filter {}`, or add --partition FILE",
+                self.scenarios.join("`, or `cargo xtask test --filter ")
+            );
+        }
+        Ok(())
     }
 
     /// QEMU's arguments for the machine, without anything that is loaded.
@@ -153,14 +185,41 @@ impl Board {
             .iter()
             .map(|(kind, count)| format!("{count} × {kind}"))
             .collect();
+        let model = match &self.firmware {
+            Some(Firmware { smmu, .. }) if iommu => {
+                format!(" · {smmu} emulated by our own model (tests/bench/README.md)")
+            }
+            _ => String::new(),
+        };
         let iommu = if iommu { &self.qemu.iommu } else { NO_SMMU };
         format!(
-            "{} · {} CPUs · {iommu} · {}",
+            "{} · {} CPUs · {iommu} · {}{model}",
             self.name,
             self.cpus,
             devices.join(" · ")
         )
     }
+
+    /// What a run without any problem says of the model of its SMMU: stories forbid that it reports a violation.
+    pub(crate) fn model_verdict(&self) -> Option<String> {
+        let Firmware { smmu, .. } = self.firmware.as_ref()?;
+        Some(format!("0 violations of {smmu}'s rules"))
+    }
+}
+
+/// All boards, one a line, for people.
+pub(crate) fn list(project: &Project) -> Result<String> {
+    let mut lines = vec!["boards:".to_string()];
+    for name in names(project)? {
+        let board = Board::load(project, &name)?;
+        let only = if board.scenarios.is_empty() {
+            String::new()
+        } else {
+            format!(" · for scenarios only: {}", board.scenarios.join(", "))
+        };
+        lines.push(format!("  {name:<20} {}{only}", board.describe(true)));
+    }
+    Ok(lines.join("\n"))
 }
 
 /// The names of all boards.
@@ -202,7 +261,11 @@ mod tests {
         let board = Board::load(&Project::find().unwrap(), "virt-smmuv2").unwrap();
         assert_eq!(
             board.describe(true),
-            "qemu virt with a bench at EL3 · 4 CPUs · SMMUv2 · 3 × edu"
+            "qemu virt, bench mmu-500 · 4 CPUs · SMMUv2 · 3 × edu · mmu-500 emulated by our own model (tests/bench/README.md)"
+        );
+        assert_eq!(
+            board.describe(false),
+            "qemu virt, bench mmu-500 · 4 CPUs · no SMMU · 3 × edu"
         );
         assert_eq!(board.load_address, system_tests::firmware::CORE);
         let machine = "virt,secure=on,virtualization=on,gic-version=3".to_string();
@@ -219,15 +282,54 @@ mod tests {
     }
 
     #[test]
+    fn boards_differ_in_their_names_and_refer_to_scenarios_of_theirs() {
+        let project = Project::find().unwrap();
+        let scenarios = crate::scenario::all(&project).unwrap();
+        let mut seen = std::collections::BTreeSet::new();
+        for name in names(&project).unwrap() {
+            let board = Board::load(&project, &name).unwrap();
+            for wanted in &board.scenarios {
+                let named = scenarios.iter().find(|named| named.name == *wanted).unwrap();
+                assert_eq!(named.scenario.board, name, "{wanted}");
+            }
+            assert!(seen.insert(board.name.clone()), "{}", board.name);
+        }
+        assert!(seen.len() >= 6);
+    }
+
+    #[test]
+    fn what_does_not_fit_a_board_is_refused_with_what_to_type() {
+        let said = |name: &str, line: &str| {
+            let words = ["run"].into_iter().chain(line.split_whitespace());
+            let flags = flags::Xtask::from_vec(words.map(Into::into).collect()).unwrap();
+            let flags::XtaskCmd::Run(run) = flags.subcommand else {
+                unreachable!()
+            };
+            let board = Board::load(&Project::find().unwrap(), name).unwrap();
+            board
+                .fits(&run)
+                .err()
+                .map(|error| error.to_string())
+                .unwrap_or_default()
+        };
+        assert!(
+            said("virt-smmuv2-two", "")
+                .ends_with("`cargo xtask test --filter bench-two-smmus`, or add --partition FILE")
+        );
+        assert!(said("virt-smmuv2-and-v3", "--never-load").contains("bench-v2-attacks-v3`, or `cargo"));
+        assert!(said("virt-smmuv2-two", "--partition x --binding both").contains("leave it out"));
+        assert_eq!(said("virt-smmuv2-two", "--no-iommu"), "");
+        assert_eq!(said("virt-smmuv2-two", "--partition x"), "");
+        assert_eq!(said("virt-smmuv2-pair", "--binding both"), "");
+    }
+
+    #[test]
     fn a_board_that_does_not_exist_is_named() {
         let project = Project::find().unwrap();
         let error = Board::load(&project, "toaster").unwrap_err();
         assert!(error.is::<crate::usage::Wrong>());
         let said = error.to_string();
-        assert!(
-            said.contains("\"toaster\"; there are: virt, virt-smmuv1"),
-            "{said}"
-        );
+        assert!(said.contains("\"toaster\"\nboards:\n  virt "), "{said}");
         assert!(Board::load(&project, "../xtask/Cargo").is_err());
     }
 }

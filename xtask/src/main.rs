@@ -31,6 +31,8 @@ mod usage;
 
 use std::process::ExitCode;
 
+use project::Project;
+
 /// The exit status for a command line that cannot be meant.
 const WRONG_USE: u8 = 2;
 
@@ -41,6 +43,11 @@ fn main() -> ExitCode {
         .collect();
     if let Some(text) = flags::help(&arguments) {
         println!("{text}");
+        if arguments.first().is_some_and(|name| name == "run")
+            && let Ok(boards) = Project::find().and_then(|project| board::list(&project))
+        {
+            println!("\n{boards}");
+        }
         return ExitCode::SUCCESS;
     }
     let flags = match flags::Xtask::from_env() {

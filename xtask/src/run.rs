@@ -53,6 +53,7 @@ impl flags::Run {
     pub(crate) fn run(self) -> Result<()> {
         let project = Project::find()?;
         let board = Board::load(&project, self.board.as_deref().unwrap_or("virt"))?;
+        board.fits(&self).map_err(wrong)?;
         let plan = self.plan().map_err(wrong)?;
         let tools = setup::ready()?;
         let artifacts = build::build(&project, &tools, self.verbose)?;
@@ -236,6 +237,9 @@ impl Runner<'_> {
                 ));
             }
             parts.extend(main.verdict.summary.iter().cloned());
+            if plan.binding.is_some() {
+                parts.extend(self.board.model_verdict());
+            }
             parts.push("exit 0".to_string());
             println!(" {}", parts.join(" · "));
             return Ok(());
