@@ -358,11 +358,21 @@ impl System {
         };
         let owner = master.and_then(|id| registry.master(id));
         let assignment = owner.and_then(|master| master.assignment);
+        let path = self.units.get(smmu.0).map_or("?", |unit| unit.path.as_str());
         let who = match (assignment, owner) {
+            _ if !is_named => path.to_string(),
             (Some(given), Some(master)) => format!("{} {}", registry.guest_name(given.guest), master.name),
             (None, Some(master)) => format!("nobody's {}", master.name),
             _ => "unknown device".to_string(),
         };
+        let stream = match self.units.len() {
+            _ if !is_named => String::new(),
+            1 => format!(", stream {:#x}", record.stream),
+            _ => format!(", stream {:#x} at {path}", record.stream),
+        };
+        // All streams of a live device are attached: the event is older than that.
+        let is_live = owner.is_some_and(|master| matches!(master.state(), State::Live(_)));
+        let was_early = is_live && record.kind == FaultKind::NOT_ATTACHED;
         let policy = master.map_or(partition::OnFault::Log, |id| registry.on_fault(id));
         drop(registry);
         let fault = Fault {
@@ -381,7 +391,12 @@ impl System {
             } else {
                 String::new()
             };
-            log::warn!(target: "fault", "{who}, stream {:#x}: {what} (events: {}{unsaid})", record.stream, line.events);
+            let early = if was_early {
+                "; from before the device was live"
+            } else {
+                ""
+            };
+            log::warn!(target: "fault", "{who}{stream}: {what} (events: {}{unsaid}{early})", line.events);
         }
         match action {
             FaultAction::None => {}
