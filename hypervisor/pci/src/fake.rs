@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 pub(crate) struct FakeFunction {
     registers: Vec<u32>,
     writable: Vec<u32>,
+    /// What the registers are after a function-level reset, if it has one.
+    after_reset: Option<Vec<u32>>,
 }
 
 impl FakeFunction {
@@ -17,6 +19,7 @@ impl FakeFunction {
         let mut function = FakeFunction {
             registers: vec![0; 256],
             writable: vec![0; 256],
+            after_reset: None,
         };
         function.set(offset::ID, id, 0);
         function.set(offset::COMMAND, 0, 0x0407);
@@ -95,6 +98,26 @@ impl FakeFunction {
     /// A PCI Express capability of device/port type `port`.
     pub(crate) fn express(self, port: u16) -> Self {
         self.capability(0x40, 0x10, port << 4 | 2)
+    }
+
+    /// A PCI Express capability with a function-level reset, after which the function is what it is now, or does not
+    /// answer. The last one to be called.
+    pub(crate) fn function_level_reset(self, answers: bool) -> Self {
+        let mut function = self.express(9);
+        function.set(0x44, 1 << 28, 0);
+        function.set(0x48, 0, 0x7fff);
+        let mut after = function.registers.clone();
+        if !answers {
+            after.fill(u32::MAX);
+        }
+        function.after_reset = Some(after);
+        function
+    }
+
+    /// After its reset the register at `at` holds `value`.
+    pub(crate) fn differ_after_reset(&mut self, at: u16, value: u32) {
+        let after = self.after_reset.as_mut().unwrap();
+        after[usize::from(at / 4)] = value;
     }
 
     /// Access control services: what the capability and control registers hold, and the control bits that a write
@@ -200,6 +223,18 @@ impl ConfigSpace for FakeSegment {
             "{bdf}: a BAR is sized while the function decodes"
         );
         let at = usize::from(offset / 4);
+        if let Some(after) = &function.after_reset
+            && offset == 0x48
+            && value & 1 << 15 != 0
+        {
+            assert_eq!(
+                function.registers[1] & 4,
+                0,
+                "{bdf}: reset while it masters the bus"
+            );
+            function.registers.clone_from(after);
+            return;
+        }
         let writable = function.writable[at];
         function.registers[at] = function.registers[at] & !writable | value & writable;
     }

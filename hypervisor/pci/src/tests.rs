@@ -8,6 +8,8 @@ use proptest::prelude::*;
 mod peers;
 mod placement;
 mod quiet;
+mod reset;
+mod virtio;
 
 const ALL: BusRange = BusRange { first: 0, last: 255 };
 const WINDOWS: [Window; 3] = [
