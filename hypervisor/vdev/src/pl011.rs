@@ -209,7 +209,7 @@ mod tests {
             (FR_TXFE | FR_RXFE, false)
         );
         assert_eq!(uart.read(register::DR), 0);
-        for byte in 0..FIFO as u8 {
+        for byte in 0..u8::try_from(FIFO).unwrap() {
             assert!(uart.has_room());
             uart.receive(byte);
             // UARTIFLS after reset: half of the FIFO.
@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(uart.read(register::FR), FR_TXFE | FR_RXFF);
         uart.write(register::ICR, INTERRUPTS);
         assert!(uart.interrupt(), "not cleared while it is not read");
-        for byte in 0..FIFO as u32 {
+        for byte in 0..u32::try_from(FIFO).unwrap() {
             assert_eq!(uart.read(register::DR), byte);
         }
         assert_eq!(
