@@ -64,7 +64,7 @@ fn the_structure_has_to_lie_in_a_memory_bar() {
         (6, 0, 0x1000),
         (4, 0x4000, 0x38),
         (4, 0x3fcc, 0x38),
-        (4, u32::MAX & !3, u32::MAX),
+        (4, !3, u32::MAX),
         (4, 0, 0x34),
         (4, 2, 0x1000),
     ] {
