@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use system_tests::firmware::Kind;
 
 use crate::build::{Compiler, FirmwareImages};
 use crate::flags;
+use crate::partition_file;
 use crate::project::Project;
 use crate::usage::wrong;
 
@@ -105,7 +106,7 @@ impl Board {
                 self.smmu.count
             );
         }
-        if !self.scenarios.is_empty() && asked.partition.is_none() && !asked.no_iommu {
+        if !self.scenarios.is_empty() && asked.partition.is_none() && asked.guest.is_none() && !asked.no_iommu {
             bail!(
                 "no story of this subcommand fits {name}: type `cargo xtask test --filter {}`, or add --partition FILE",
                 self.scenarios.join("`, or `cargo xtask test --filter ")
@@ -141,6 +142,36 @@ impl Board {
             arguments.extend(["-device".to_string(), device.clone()]);
         }
         arguments
+    }
+
+    /// Gives a machine more: memory beyond its own in MiB, so many CPUs at least, arguments for QEMU, devices.
+    ///
+    /// # Errors
+    /// It has a limit.
+    pub(crate) fn extend(
+        &mut self,
+        memory_mib: u64,
+        cpus: u32,
+        arguments: Vec<String>,
+        devices: Vec<String>,
+    ) -> Result<()> {
+        let own = partition_file::size(&self.qemu.memory).context("the board's memory")?;
+        self.qemu.memory = format!("{}M", (own >> 20) + memory_mib);
+        if let Some(Firmware { program, .. }) = &self.firmware {
+            ensure!(
+                cpus <= self.cpus,
+                "this board has {} CPUs, and its firmware starts no more",
+                self.cpus
+            );
+            ensure!(
+                devices.is_empty(),
+                "this board's SMMU is emulated by {program}, and QEMU's disks do not go through it: leave out --disk"
+            );
+        }
+        self.cpus = self.cpus.max(cpus);
+        self.qemu.arguments.extend(arguments);
+        self.qemu.devices.extend(devices);
+        Ok(())
     }
 
     /// Builds its firmware, if it is ours.
@@ -270,6 +301,27 @@ mod tests {
         assert_eq!(board.load_address, system_tests::firmware::CORE);
         let machine = "virt,secure=on,virtualization=on,gic-version=3".to_string();
         assert!(board.arguments(true).contains(&machine));
+    }
+
+    #[test]
+    fn a_machine_is_extended_unless_its_firmware_has_limits() {
+        let project = Project::find().unwrap();
+        let disk = || vec!["nvme,drive=disk0".to_string()];
+        let mut board = Board::load(&project, "virt").unwrap();
+        board.extend(256, 6, vec!["-drive".to_string()], disk()).unwrap();
+        assert_eq!(
+            board.describe(true),
+            "qemu virt · 6 CPUs · SMMUv3 · 3 × edu · 1 × nvme"
+        );
+        let arguments = board.arguments(true).join(" ");
+        for part in ["-smp 6", "-m 1280M", "-drive", "-device nvme,drive=disk0"] {
+            assert!(arguments.contains(part), "{part:?} is not in {arguments}");
+        }
+        let mut board = Board::load(&project, "virt-smmuv2").unwrap();
+        assert!(board.extend(256, 5, Vec::new(), Vec::new()).is_err());
+        assert!(board.extend(256, 1, Vec::new(), disk()).is_err());
+        board.extend(256, 1, Vec::new(), Vec::new()).unwrap();
+        assert_eq!(board.cpus, 4);
     }
 
     #[test]

@@ -214,6 +214,12 @@ fn on_bench(
     let original = dump_tree(boot(None), &folder.join(format!("{name}.qemu.dtb")))?;
     let size = fs::metadata(bundle).context("there is no bundle")?.len();
     let at = BENCH_BUNDLE_ADDRESS..BENCH_BUNDLE_ADDRESS + size;
+    ensure!(
+        at.end <= TREE_ADDRESS,
+        "the bundle has {} MiB, and the bench has room for {}",
+        size >> 20,
+        (TREE_ADDRESS - BENCH_BUNDLE_ADDRESS) >> 20
+    );
     let tree = folder.join(format!("{name}.dtb"));
     build::write_if_changed(&tree, &bench_tree(&original, smmu, at)?)?;
     Ok(boot(Some(&tree)))

@@ -38,7 +38,28 @@ xflags::xflags! {
             optional --no-control
             /// Another partition file; only panics, guests that are not built and attacks that succeed are then looked for.
             optional --partition file: PathBuf
-            /// Seconds after which QEMU is ended and the run has failed (default: 120).
+            /// Run one guest instead, with this terminal as its console: `linux`, which is Debian's arm64 kernel with busybox, or
+            /// a file with any arm64 Image or flat binary. Ctrl-A x ends the run, Ctrl-A c switches the console between guest
+            /// and hypervisor.
+            optional --guest image: String
+            /// With --guest linux: another kernel. It gets no modules, so it needs its drivers built in.
+            optional --kernel file: PathBuf
+            /// With --guest: another RAM disk.
+            optional --initrd file: PathBuf
+            /// With --guest linux: run this in place of a shell; its exit status is that of the run. `wait-for /dev/nvme0n1` in
+            /// it waits for a disk.
+            optional --script file: PathBuf
+            /// With --guest: a raw disk image that the guest reads and writes, as nvme:FILE or virtio:FILE; may be repeated.
+            repeated --disk disk: String
+            /// With --guest: give it this PCI function of the board, such as 0000:00:01.0; may be repeated.
+            repeated --device address: String
+            /// With --guest: its command line; for linux it is added to `console=ttyAMA0`.
+            optional --bootargs text: String
+            /// With --guest: its memory, such as 512M or 2G (default: 256M).
+            optional --memory size: String
+            /// With --guest: how many CPUs it has (default: 1).
+            optional --cpus count: u32
+            /// Seconds after which QEMU is ended and the run has failed (default: 120; 600 with --script, no limit with --guest).
             optional --timeout seconds: u64
             /// Print the commands and the compiler's output.
             optional -v, --verbose

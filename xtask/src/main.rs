@@ -7,6 +7,7 @@
 #[macro_use]
 mod output;
 
+mod apt;
 mod bench;
 mod board;
 mod boot;
@@ -14,8 +15,10 @@ mod build;
 mod bundle;
 mod ci;
 mod corpus;
+mod cpio;
 mod flags;
 mod fuzz;
+mod guest;
 mod one_image;
 mod partition_file;
 mod project;
@@ -64,15 +67,21 @@ fn main() -> ExitCode {
         flags::XtaskCmd::Build(cmd) => cmd.run(),
         flags::XtaskCmd::Bundle(cmd) => cmd.run(),
         flags::XtaskCmd::Fuzz(cmd) => cmd.run(),
-        flags::XtaskCmd::Run(cmd) => cmd.run(),
+        // A guest's script decides how the run ends.
+        flags::XtaskCmd::Run(cmd) => return concluded(cmd.run()),
         flags::XtaskCmd::Test(cmd) => cmd.run(),
         flags::XtaskCmd::Ci(cmd) => cmd.run(),
         flags::XtaskCmd::Corpus(cmd) => cmd.run(),
         flags::XtaskCmd::Tidy(cmd) => cmd.run(),
         flags::XtaskCmd::Topology(cmd) => cmd.run(),
     };
+    concluded(outcome.map(|()| ExitCode::SUCCESS))
+}
+
+/// The exit status, after the error is printed if there is one.
+fn concluded(outcome: anyhow::Result<ExitCode>) -> ExitCode {
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) if error.is::<usage::Wrong>() => {
             eprintln!("error: {error}");
             ExitCode::from(WRONG_USE)

@@ -74,24 +74,28 @@ struct Device {
 
 impl Size {
     fn bytes(&self) -> Result<u64> {
-        let text = match self {
-            Size::Bytes(bytes) => return Ok(*bytes),
-            Size::Text(text) => text,
-        };
-        let (digits, unit) = text.split_at(text.len() - text.chars().last().map_or(0, char::len_utf8));
-        let shift = match unit {
-            "K" => 10,
-            "M" => 20,
-            "G" => 30,
-            _ => bail!("size {text:?} has no unit: write a number and K, M or G"),
-        };
-        let number: u64 = digits
-            .parse()
-            .with_context(|| format!("size {text:?} has no number"))?;
-        number
-            .checked_mul(1 << shift)
-            .with_context(|| format!("size {text:?} is too large"))
+        match self {
+            Size::Bytes(bytes) => Ok(*bytes),
+            Size::Text(text) => size(text),
+        }
     }
+}
+
+/// The number of bytes that a text such as `32M` means.
+pub(crate) fn size(text: &str) -> Result<u64> {
+    let (digits, unit) = text.split_at(text.len() - text.chars().last().map_or(0, char::len_utf8));
+    let shift = match unit {
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        _ => bail!("size {text:?} has no unit: write a number and K, M or G"),
+    };
+    let number: u64 = digits
+        .parse()
+        .with_context(|| format!("size {text:?} has no number"))?;
+    number
+        .checked_mul(1 << shift)
+        .with_context(|| format!("size {text:?} is too large"))
 }
 
 /// Compiles a partition file, and proves that the core will accept the blob.

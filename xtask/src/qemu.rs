@@ -1,14 +1,20 @@
 //! Runs QEMU: bounded in time, watched line by line, and never left behind.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, IsTerminal, Write, pipe, stdin};
+use std::io::{IsTerminal, PipeReader, Read, Write, pipe, stdin, stdout};
+use std::mem::take;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+
+use crate::guest::{Keyboard, Raw, Typed};
+
+/// Bytes that are passed on at once, in either direction.
+const AT_ONCE: usize = 4096;
 
 /// How a machine's run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +28,8 @@ pub(crate) enum End {
     Stopped,
     /// Time was up.
     TimedOut,
+    /// Somebody pressed the key that ends it.
+    Quit,
 }
 
 /// What the watcher wants after a line.
@@ -42,6 +50,13 @@ pub(crate) enum Typist {
     Nobody,
     /// Whoever sits at this terminal, if it is one: whole lines.
     Terminal,
+    /// Whoever or whatever this process's input comes from, byte by byte, and sees what the machine writes at once, as it
+    /// is. What does not come from a terminal waits for a line with this text, if any: a guest forgets what came before it
+    /// listened.
+    Bytes {
+        /// The text.
+        after: Option<&'static str>,
+    },
     /// The watcher.
     Watcher,
 }
@@ -51,7 +66,7 @@ impl Typist {
     /// one when it is ended.
     fn stdin(self) -> Stdio {
         match self {
-            Typist::Watcher => Stdio::piped(),
+            Typist::Watcher | Typist::Bytes { .. } => Stdio::piped(),
             Typist::Terminal if stdin().is_terminal() => Stdio::piped(),
             Typist::Terminal | Typist::Nobody => Stdio::null(),
         }
@@ -67,6 +82,85 @@ fn pass_on(mut keyboard: ChildStdin) {
             }
         }
     });
+}
+
+/// Passes on this process's input as it comes, as long as the machine takes it, and says when the run is to end.
+///
+/// It begins when nobody holds the other end of `hold` any more.
+fn pass_on_bytes(mut keyboard: ChildStdin, events: Sender<Event>, hold: Receiver<()>) {
+    thread::spawn(move || {
+        let _begins = hold.recv();
+        let mut keys = Keyboard::default();
+        let mut buffer = [0; AT_ONCE];
+        while let Some(typed) = read_some(&mut stdin().lock(), &mut buffer) {
+            match keys.take(typed) {
+                Typed::Bytes(bytes) if keyboard.write_all(&bytes).is_ok() => {}
+                Typed::Bytes(_) => return,
+                Typed::Quit => {
+                    let _over_already = events.send(Event::Quit);
+                    return;
+                }
+            }
+        }
+    });
+}
+
+/// What there is to read; nothing at the end.
+fn read_some<'b>(reader: &mut impl Read, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+    let count = reader.read(buffer).ok().filter(|count| *count > 0)?;
+    buffer.get(..count)
+}
+
+/// What happens while a machine runs.
+enum Event {
+    /// It wrote something.
+    Output(Vec<u8>),
+    /// It will write nothing more.
+    Silence,
+    /// Somebody wants it to end.
+    Quit,
+}
+
+/// Tells what the machine writes, as it comes.
+fn listen(mut reader: PipeReader, events: Sender<Event>) {
+    thread::spawn(move || {
+        let mut buffer = [0; AT_ONCE];
+        while let Some(bytes) = read_some(&mut reader, &mut buffer) {
+            if events.send(Event::Output(bytes.to_vec())).is_err() {
+                return;
+            }
+        }
+        let _over_already = events.send(Event::Silence);
+    });
+}
+
+/// Makes lines of what a machine writes.
+#[derive(Debug, Default)]
+struct Lines(Vec<u8>);
+
+impl Lines {
+    /// The lines that are complete with these bytes.
+    fn push(&mut self, bytes: &[u8]) -> Vec<String> {
+        let mut pieces = bytes.split(|byte| *byte == b'\n');
+        let mut complete = Vec::new();
+        self.0.extend_from_slice(pieces.next().unwrap_or_default());
+        for piece in pieces {
+            complete.extend(self.complete());
+            self.0.extend_from_slice(piece);
+        }
+        complete
+    }
+
+    /// What no line end came behind, if anything.
+    fn rest(&mut self) -> Option<String> {
+        if self.0.is_empty() { None } else { self.complete() }
+    }
+
+    fn complete(&mut self) -> Option<String> {
+        let line = take(&mut self.0);
+        let line = String::from_utf8_lossy(&line);
+        Some(line.trim_end_matches('\r').to_string())
+    }
 }
 
 /// A run that has ended.
@@ -111,58 +205,73 @@ pub(crate) fn run(
     // The command holds the pipe's writing end, and the reader waits for all of them to be closed.
     drop(command);
     let mut child = KillOnDrop(child);
-    let mut keyboard = child.0.stdin.take();
-    if typist == Typist::Terminal
-        && let Some(keyboard) = keyboard.take()
-    {
-        pass_on(keyboard);
-    }
-
     let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || {
-        for line in BufReader::new(reader).split(b'\n') {
-            let Ok(line) = line else { return };
-            let line = String::from_utf8_lossy(&line);
-            if sender.send(line.trim_end_matches('\r').to_string()).is_err() {
-                return;
-            }
+    let mut keyboard = child.0.stdin.take();
+    let is_live = matches!(typist, Typist::Bytes { .. });
+    let raw = if is_live { Raw::enter()? } else { None };
+    let mut held = None;
+    match (typist, keyboard.take()) {
+        (Typist::Terminal, Some(keyboard)) => pass_on(keyboard),
+        (Typist::Bytes { after }, Some(keyboard)) => {
+            let (holder, hold) = mpsc::channel();
+            held = after.filter(|_| raw.is_none()).map(|after| (after, holder));
+            pass_on_bytes(keyboard, sender.clone(), hold);
         }
-    });
+        (_, watchers) => keyboard = watchers,
+    }
+    listen(reader, sender);
 
+    let mut written = Lines::default();
     let mut lines = Vec::new();
     let mut deadline = started + limit;
     let mut enough = false;
     let end = loop {
-        match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(line) => {
-                match watch(&line) {
-                    Watch::StopWithin(rest) if !enough => {
-                        enough = true;
-                        deadline = deadline.min(Instant::now() + rest);
-                    }
-                    // A machine that is gone reads nothing; its end is seen below.
-                    Watch::Type(text) => {
-                        let _gone = keyboard
-                            .as_mut()
-                            .map(|keyboard| keyboard.write_all(text.as_bytes()));
-                    }
-                    Watch::StopWithin(_) | Watch::Continue => {}
-                }
-                lines.push(line);
-                // A machine that never falls silent has a deadline, too.
-                if Instant::now() >= deadline {
-                    break if enough { End::Stopped } else { End::TimedOut };
-                }
-            }
+        let event = match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(event) => event,
+            Err(RecvTimeoutError::Disconnected) => Event::Silence,
             Err(RecvTimeoutError::Timeout) if enough => break End::Stopped,
             Err(RecvTimeoutError::Timeout) => break End::TimedOut,
-            Err(RecvTimeoutError::Disconnected) => {
-                break End::Exited {
-                    status: child.0.wait()?.code(),
-                };
+        };
+        let (complete, over) = match event {
+            Event::Output(bytes) => {
+                if is_live {
+                    // Whoever does not want to see it has ended the run.
+                    let _closed = stdout().write_all(&bytes).and_then(|()| stdout().flush());
+                }
+                (written.push(&bytes), false)
             }
+            Event::Silence => (written.rest().into_iter().collect(), true),
+            Event::Quit => break End::Quit,
+        };
+        for line in complete {
+            held = held.filter(|(after, _)| !line.contains(after));
+            match watch(&line) {
+                Watch::StopWithin(rest) if !enough => {
+                    enough = true;
+                    deadline = deadline.min(Instant::now() + rest);
+                }
+                // A machine that is gone reads nothing; its end is seen above.
+                Watch::Type(text) => {
+                    let _gone = keyboard
+                        .as_mut()
+                        .map(|keyboard| keyboard.write_all(text.as_bytes()));
+                }
+                Watch::StopWithin(_) | Watch::Continue => {}
+            }
+            lines.push(line);
+        }
+        if over {
+            break End::Exited {
+                status: child.0.wait()?.code(),
+            };
+        }
+        // A machine that never falls silent has a deadline, too.
+        if Instant::now() >= deadline {
+            break if enough { End::Stopped } else { End::TimedOut };
         }
     };
+    lines.extend(written.rest());
+    drop(raw);
     Ok(Run {
         lines,
         end,
@@ -240,6 +349,17 @@ mod tests {
         .unwrap();
         assert_eq!(run.end, End::Stopped);
         assert_eq!(run.lines, ["enough", "more"]);
+    }
+
+    #[test]
+    fn lines_are_made_of_pieces() {
+        let mut lines = Lines::default();
+        assert_eq!(lines.push(b"on"), [""; 0]);
+        assert_eq!(lines.push(b"e\r\n\ntw"), ["one", ""]);
+        assert_eq!(lines.push(b"o\n"), ["two"]);
+        assert_eq!(lines.rest(), None);
+        assert_eq!(lines.push(b"/ # \xff"), [""; 0]);
+        assert_eq!(lines.rest().unwrap(), "/ # \u{fffd}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `cargo xtask run`: the story on QEMU, live, and the table at its end.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -14,6 +15,7 @@ use crate::boot::{self, Parts};
 use crate::build::{self, Artifacts, Compiler, FirmwareImages};
 use crate::bundle;
 use crate::flags;
+use crate::guest;
 use crate::one_image;
 use crate::project::{Project, show, step};
 use crate::qemu::{End, Run, Typist, Watch};
@@ -50,7 +52,15 @@ struct Runner<'a> {
 }
 
 impl flags::Run {
-    pub(crate) fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        match guest::Options::read(&self).map_err(wrong)? {
+            Some(options) => guest::run(&self, &options),
+            None => self.tell().map(|()| ExitCode::SUCCESS),
+        }
+    }
+
+    /// Runs a story of the project, or a partition file of the user's.
+    fn tell(self) -> Result<()> {
         let project = Project::find()?;
         let board = Board::load(&project, self.board.as_deref().unwrap_or("virt"))?;
         board.fits(&self).map_err(wrong)?;
@@ -319,7 +329,7 @@ fn plural(count: usize, what: &str) -> String {
 /// How a run ended, when that was not as it should.
 pub(crate) fn wrong_end(run: &Run, limit: Duration) -> Option<String> {
     match run.end {
-        End::Exited { status: Some(0) } | End::Stopped => None,
+        End::Exited { status: Some(0) } | End::Stopped | End::Quit => None,
         End::Exited { status: Some(status) } => Some(format!("QEMU ended with status {status}")),
         End::Exited { status: None } => Some("QEMU was ended by a signal".to_string()),
         End::TimedOut => Some(format!(

@@ -51,11 +51,15 @@ impl Artifacts {
     /// Guests, components and signatures, ready to be packed.
     pub(crate) fn members(&self) -> Vec<Member> {
         let mut members = self.guests.clone();
-        for component in &self.components {
-            members.push(component.clone());
-            members.push(self.key.signature_of(component));
-        }
+        members.extend(self.signed_components());
         members
+    }
+
+    /// Components and signatures.
+    pub(crate) fn signed_components(&self) -> impl Iterator<Item = Member> {
+        self.components
+            .iter()
+            .flat_map(|component| [component.clone(), self.key.signature_of(component)])
     }
 
     fn describe_components(&self) -> String {

@@ -1,14 +1,11 @@
 //! Fetches Debian's arm64 kernels and keeps the device trees in them.
-//!
-//! apt is asked with a configuration, lists and a cache of our own, so that the system's stay as they are; only its
-//! sources and keys are used.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
+use crate::apt::{self, Apt};
 use crate::project::{Project, step};
 
 /// The kernels whose trees are read: the first characters of their packages' names.
@@ -25,7 +22,7 @@ pub(crate) fn kernel_trees(project: &Project) -> Result<PathBuf> {
         return Ok(trees);
     }
     ensure!(
-        Path::new("/usr/bin/apt-get").is_file(),
+        Apt::is_here(),
         "the trees come from Debian's packages, and there is no apt here: unpack Debian's arm64 kernels elsewhere and give \
          their folder with --folder"
     );
@@ -34,7 +31,7 @@ pub(crate) fn kernel_trees(project: &Project) -> Result<PathBuf> {
         "corpus",
         "asking for the list of Debian's arm64 packages (some 15 MB)",
     );
-    apt.run("apt-get", &["update", "-q"])?;
+    apt.update()?;
     let listed = apt.output("apt-cache", &["pkgnames"])?;
     for start in KERNELS {
         let package = newest(&listed, start).with_context(|| {
@@ -47,8 +44,8 @@ pub(crate) fn kernel_trees(project: &Project) -> Result<PathBuf> {
             continue;
         }
         step("corpus", format!("fetching {package} (60 to 100 MB)"));
-        apt.run("apt-get", &["download", "-q", package])?;
-        unpack(&apt.folder, package, &trees)?;
+        let archive = apt.download(package)?;
+        keep_trees(&archive, package, &trees)?;
     }
     fs::write(&complete, "")?;
     Ok(trees)
@@ -75,129 +72,14 @@ fn newest<'l>(listed: &'l str, start: &str) -> Option<&'l str> {
 }
 
 /// Keeps the trees of a package, and nothing else of it.
-fn unpack(folder: &Path, package: &str, trees: &Path) -> Result<()> {
-    let prefix = format!("{package}_");
-    let entries = fs::read_dir(folder)?;
-    let archive = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| {
-            path.file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with(&prefix))
-        })
-        .with_context(|| format!("apt left no {prefix}*.deb in {}", folder.display()))?;
+fn keep_trees(archive: &Path, package: &str, trees: &Path) -> Result<()> {
     // A name of its own until it is whole, so that what was interrupted is not taken for complete.
     let partial = trees.join(format!("{package}.partial"));
     let _not_there = fs::remove_dir_all(&partial);
-    fs::create_dir_all(&partial)?;
-    let mut reader = Command::new("dpkg-deb")
-        .arg("--fsys-tarfile")
-        .arg(&archive)
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot start dpkg-deb")?;
-    let stream = reader.stdout.take().context("dpkg-deb has no output")?;
-    let unpacked = Command::new("tar")
-        .args(["-x", "-C"])
-        .arg(&partial)
-        .args(["--wildcards", "*.dtb"])
-        .stdin(stream)
-        .status()
-        .context("cannot start tar")?;
-    let read = reader.wait()?;
-    ensure!(
-        unpacked.success() && read.success(),
-        "{} cannot be unpacked",
-        archive.display()
-    );
+    apt::unpack(archive, &["*.dtb"], &partial)?;
     fs::rename(&partial, trees.join(package))?;
-    fs::remove_file(&archive)?;
+    fs::remove_file(archive)?;
     Ok(())
-}
-
-/// apt with everything of its own but the sources.
-struct Apt {
-    folder: PathBuf,
-    configuration: PathBuf,
-}
-
-impl Apt {
-    fn new(folder: &Path) -> Result<Self> {
-        let root = folder.join("apt");
-        for part in ["lists/partial", "cache/archives/partial", "state", "sources"] {
-            fs::create_dir_all(root.join(part))?;
-        }
-        // Debian's own sources; another party's may not have arm64, and apt would complain.
-        let sources = root.join("sources");
-        for entry in fs::read_dir("/etc/apt/sources.list.d")
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            let name = entry.file_name();
-            if ["debian", "bookworm"]
-                .iter()
-                .any(|start| name.to_string_lossy().starts_with(start))
-            {
-                fs::copy(entry.path(), sources.join(name))?;
-            }
-        }
-        let list = Path::new("/etc/apt/sources.list");
-        let main = if list.is_file() {
-            list
-        } else {
-            Path::new("/dev/null")
-        };
-        let at = |part: &str| root.join(part).display().to_string();
-        let configuration = root.join("apt.conf");
-        fs::write(
-            &configuration,
-            format!(
-                "APT::Architecture \"arm64\";\nAPT::Architectures {{ \"arm64\"; }};\nAPT::Sandbox::User \"\";\n\
-                 Dir::State \"{}\";\nDir::State::Lists \"{}\";\nDir::State::status \"/dev/null\";\nDir::Cache \"{}\";\n\
-                 Dir::Etc::SourceList \"{}\";\nDir::Etc::SourceParts \"{}\";\n",
-                at("state"),
-                at("lists"),
-                at("cache"),
-                main.display(),
-                at("sources"),
-            ),
-        )?;
-        Ok(Apt {
-            folder: root,
-            configuration,
-        })
-    }
-
-    fn command(&self, program: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .current_dir(&self.folder)
-            .env("APT_CONFIG", &self.configuration)
-            .stdin(Stdio::null());
-        command
-    }
-
-    /// Runs a command; what it says is shown only if it fails.
-    fn run(&self, program: &str, arguments: &[&str]) -> Result<()> {
-        self.output(program, arguments).map(|_| ())
-    }
-
-    fn output(&self, program: &str, arguments: &[&str]) -> Result<String> {
-        let output = self
-            .command(program, arguments)
-            .output()
-            .with_context(|| format!("cannot start {program}"))?;
-        if !output.status.success() {
-            bail!(
-                "{program} {} failed:\n{}",
-                arguments.join(" "),
-                String::from_utf8_lossy(&output.stderr)
-            );
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
 }
 
 #[cfg(test)]

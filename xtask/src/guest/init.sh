@@ -1,0 +1,41 @@
+#!/bin/busybox sh
+# The first program of a guest that `cargo xtask run --guest linux` started.
+/bin/busybox mkdir -p /proc /sys /dev /tmp
+/bin/busybox --install -s /bin
+export PATH=/bin HOME=/ TERM=${TERM:-linux} PS1='\h:\w# '
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+hostname linux
+
+# Each module comes behind those that it needs.
+for module in $(cat /lib/modules/order); do
+    insmod /lib/modules/$module.ko || echo "init: $module.ko cannot be loaded"
+done
+
+# Devices that wait for their SMMU's driver come later: the bus is asked until all are there.
+(
+    for second in $(seq 120); do
+        missing=
+        for device in $(cat /etc/devices); do
+            [ -e /sys/bus/pci/devices/$device ] || missing=yes
+        done
+        [ $missing ] || exit
+        echo 1 >/sys/bus/pci/rescan
+        sleep 1
+    done
+) 2>/dev/null &
+
+if [ -e /script ]; then
+    /script
+    status=$?
+    # From here on the kernel keeps silent, so that the line stays whole; `stty` waits until all is written.
+    dmesg -n 1
+    stty echo
+    echo "@MARKER@$status"
+    stty echo
+else
+    echo '@READY@'
+    setsid cttyhack sh
+fi
+poweroff -f
