@@ -22,6 +22,15 @@ impl Window {
         (inside.checked_add(size)? <= self.size).then(|| self.cpu.wrapping_add(inside))
     }
 
+    /// What of the window the CPU finds below `end`.
+    pub fn below(&self, end: u64) -> Option<Window> {
+        let reach = end.checked_sub(self.cpu).filter(|reach| *reach != 0)?;
+        Some(Window {
+            size: self.size.min(reach),
+            ..*self
+        })
+    }
+
     /// The addresses as a range, cut at the end of the address space.
     pub(crate) fn range(&self) -> Range {
         Range {
@@ -92,6 +101,20 @@ mod tests {
         assert_eq!(window.to_cpu(0xfff, 1), None);
         assert_eq!(window.to_cpu(0x1000, u64::MAX), None);
         assert_eq!(window.to_cpu(0x1001, u64::MAX), None, "their sum wraps to 0");
+    }
+
+    #[test]
+    fn a_window_ends_where_nobody_reaches() {
+        let window = Window {
+            space: Space::Memory64,
+            pci: 0x1000,
+            cpu: 0x9000,
+            size: 0x2000,
+        };
+        assert_eq!(window.below(0xc000), Some(window));
+        assert_eq!(window.below(0xa000).map(|below| below.size), Some(0x1000));
+        assert_eq!(window.below(0x9000), None);
+        assert_eq!(window.below(0), None);
     }
 
     #[test]

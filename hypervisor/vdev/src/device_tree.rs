@@ -106,10 +106,6 @@ fn chosen(fdt: &mut FdtWriter, machine: &Machine<'_>) -> Result<(), Error> {
         fdt.property_u64("linux,initrd-start", start)?;
         fdt.property_u64("linux,initrd-end", start.saturating_add(size))?;
     }
-    if machine.pci.is_some() {
-        // BARs cannot be moved, so that nobody need try.
-        fdt.property_u32("linux,pci-probe-only", 1)?;
-    }
     if let Some(seed) = machine.seed {
         let (kaslr, rng) = seed.split_at(8);
         fdt.property("kaslr-seed", kaslr)?;

@@ -1,6 +1,7 @@
 //! PCI: every function found, quiet, and with addresses.
 
 use crate::arch::{gic, mmu, timer};
+use crate::vm::PhysicalBar;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -117,13 +118,16 @@ impl HostBridge {
         })
     }
 
-    /// The CPU's addresses of a function's memory BARs: address and size of each that has one.
-    pub fn memory_bars(&self, function: &Function) -> Vec<(u64, u64)> {
+    /// A function's memory BARs that have an address, where the CPU finds them.
+    pub fn memory_bars(&self, function: &Function) -> Vec<PhysicalBar> {
         let cpu = |bar: &pci::Bar| {
             let mut windows = self.windows.iter().filter(|window| window.space != Space::Io);
-            windows
-                .find_map(|window| window.to_cpu(bar.address, bar.size))
-                .map(|cpu| (cpu, bar.size))
+            let address = windows.find_map(|window| window.to_cpu(bar.address, bar.size))?;
+            Some(PhysicalBar {
+                index: bar.index,
+                address,
+                size: bar.size,
+            })
         };
         function
             .bars

@@ -16,9 +16,7 @@ impl System {
             && self.clean(given)
         {
             *given.left.lock() = Left::InUse;
-            if let Err(error) = guest.show_device(seen_at(bdf), self) {
-                log::error!(target: "guest", "{}: {bdf} cannot be shown: {error}", guest.name());
-            }
+            guest.show_device(seen_at(bdf), self);
         }
         self.start_ready_guests();
     }

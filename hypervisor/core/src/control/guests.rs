@@ -13,7 +13,7 @@ use core::sync::atomic::Ordering;
 use devicetree::Tree;
 use dma::{GuestId, State};
 use partition::{Wait, When};
-use pci::Bdf;
+use pci::{Bdf, Window};
 use sha2::{Digest, Sha512};
 use stage2::{Geometry, WalkerLimits};
 
@@ -71,7 +71,14 @@ impl System {
             .iter()
             .map(|(bridge, bdf)| self.passed(*bridge, *bdf))
             .collect::<Result<_, _>>()?;
-        let windows = places.first().and_then(|(bridge, _)| self.bridges.get(*bridge));
+        let bridge = places.first().and_then(|(bridge, _)| self.bridges.get(*bridge));
+        // Where stage 2 does not reach, a guest had better not put a BAR.
+        let windows: Vec<Window> = bridge
+            .map(HostBridge::windows)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|window| window.below(geometry.ipa_end()))
+            .collect();
         if places
             .iter()
             .any(|(bridge, _)| places.first().is_some_and(|(first, _)| first != bridge))
@@ -88,7 +95,7 @@ impl System {
             vmid: u16::try_from(id.0 + 1).map_err(|_| "there is no VMID left".to_string())?,
             geometry: *geometry,
             functions: &functions,
-            windows: windows.map(HostBridge::windows).unwrap_or_default(),
+            windows: &windows,
         };
         Guest::build(&spec).map_err(|error| error.to_string())
     }
@@ -98,9 +105,10 @@ impl System {
         let function = bridge.fabric.get(bdf).ok_or("there is no such PCI function")?;
         let bars = bridge.memory_bars(function);
         // The host bridge's windows come from the tree: a guest must not get an SMMU or the interrupt controller as a BAR.
-        if let Some((address, size)) = bars.iter().find(|(address, size)| mmu::is_ours(*address, *size)) {
+        if let Some(bar) = bars.iter().find(|bar| mmu::is_ours(bar.address, bar.size)) {
             return Err(format!(
-                "{bdf}: its BAR of {size:#x} bytes at {address:#x} lies on memory or on the core's devices"
+                "{bdf}: its BAR of {:#x} bytes at {:#x} lies on memory or on the core's devices",
+                bar.size, bar.address
             ));
         }
         Ok(PassedFunction {

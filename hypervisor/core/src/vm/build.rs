@@ -4,7 +4,7 @@ use super::guest::{Devices, Guest, Parts};
 use super::interrupts;
 use super::load::Load;
 use super::memory::{Bank, Memory, MemoryError};
-use super::passed::Passed;
+use super::passed;
 use super::tlb;
 use crate::arch::gic::{self, GicError};
 use crate::arch::mmu::MapError;
@@ -31,6 +31,17 @@ const PAGE: u64 = 4096;
 /// Banks begin on a multiple of this, so that large blocks can map them.
 const BLOCK: u64 = 2 << 20;
 
+/// A memory BAR where the CPU finds it.
+#[derive(Debug, Clone, Copy)]
+pub struct PhysicalBar {
+    /// Number of its (first) register.
+    pub index: u8,
+    /// The CPU's address.
+    pub address: u64,
+    /// Size in bytes.
+    pub size: u64,
+}
+
 /// A PCI function for a guest.
 #[derive(Debug)]
 pub struct PassedFunction<'a> {
@@ -38,8 +49,8 @@ pub struct PassedFunction<'a> {
     pub function: &'a Function,
     /// Where the guest finds it: on bus 0.
     pub at: Bdf,
-    /// The CPU's address and the size of each memory BAR.
-    pub bars: Vec<(u64, u64)>,
+    /// Its memory BARs.
+    pub bars: Vec<PhysicalBar>,
     /// Where its INTx pin goes.
     pub interrupt: Option<GicInterrupt>,
 }
@@ -155,11 +166,9 @@ impl Guest {
         let layout = layout_of(spec, affinities.len())?;
         let load = load(spec, &affinities)?;
         let devices = devices(spec, &affinities)?;
-        let passed = spec
-            .functions
-            .iter()
-            .map(|function| passed(function, &layout))
-            .collect::<Result<_, _>>()?;
+        for function in spec.functions {
+            check_bars(function, &layout)?;
+        }
 
         let banks = banks(spec, &layout)?;
         let first = banks.first().ok_or(BuildError::NoMemory)?.ipa;
@@ -179,7 +188,12 @@ impl Guest {
             vcpus,
             devices,
             memory,
-            passed,
+            windows: spec.windows.to_vec(),
+            bars: spec
+                .functions
+                .iter()
+                .flat_map(|function| passed::bars(function.at, &function.bars))
+                .collect(),
         })));
         for interrupt in &guest.interrupts {
             interrupts::give_interrupt(interrupt.intid, guest);
@@ -302,25 +316,20 @@ fn devices(spec: &Spec<'_>, affinities: &[u64]) -> Result<Devices, BuildError> {
     })
 }
 
-/// A function's BARs as whole pages.
-fn passed(function: &PassedFunction<'_>, layout: &Layout) -> Result<Passed, BuildError> {
-    let at = function.at;
-    let window = |(address, size): &(u64, u64)| {
-        let size = size.checked_next_multiple_of(PAGE).unwrap_or(u64::MAX);
-        let good = address.is_multiple_of(PAGE) && layout.overlapping(*address, size).is_none();
-        if good {
-            Ok((*address, size))
-        } else {
-            Err(BuildError::BadBar {
-                at,
-                address: *address,
-            })
-        }
+/// Checks that a function's BARs can be given out page by page.
+fn check_bars(function: &PassedFunction<'_>, layout: &Layout) -> Result<(), BuildError> {
+    let bad = |bar: &&PhysicalBar| {
+        let size = bar.size.checked_next_multiple_of(PAGE).unwrap_or(u64::MAX);
+        // Where it is, the guest finds it at first.
+        !bar.address.is_multiple_of(PAGE) || layout.overlapping(bar.address, size).is_some()
     };
-    Ok(Passed::new(
-        at,
-        function.bars.iter().map(window).collect::<Result<_, _>>()?,
-    ))
+    match function.bars.iter().find(bad) {
+        Some(bar) => Err(BuildError::BadBar {
+            at: function.at,
+            address: bar.address,
+        }),
+        None => Ok(()),
+    }
 }
 
 /// Takes RAM for each bank.

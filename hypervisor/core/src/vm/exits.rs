@@ -211,6 +211,7 @@ impl Guest {
             Device::Uart => self.write_uart(vcpu, offset, narrow, core),
             Device::Ecam => {
                 self.switch_devices(core, |devices| [devices.ecam.write(offset, access.size, narrow)]);
+                self.settle_bars(core);
             }
         }
     }

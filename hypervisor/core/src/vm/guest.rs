@@ -3,7 +3,7 @@
 use super::interrupts::Board;
 use super::load::Load;
 use super::memory::Memory;
-use super::passed::Passed;
+use super::passed::Bar;
 use super::run::Registers;
 use crate::arch::{gic, percpu};
 use alloc::string::{String, ToString};
@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use devicetree::GicInterrupt;
 use driver_abi::Domain;
+use pci::Window;
 use spin::Mutex;
 use stage2::Geometry;
 use vdev::ecam::Ecam;
@@ -92,10 +93,17 @@ pub struct Guest {
     /// The devices as a start finds them.
     pub(super) fresh: Devices,
     pub(super) memory: Mutex<Memory>,
-    pub(super) passed: Vec<Passed>,
+    /// The host bridge's windows.
+    pub(super) windows: Vec<Window>,
+    /// Held while BARs move.
+    pub(super) bars: Mutex<Vec<Bar>>,
+    /// A function was hidden, and its BARs may be mapped.
+    pub(super) unsettled: AtomicBool,
     pub(super) state: Mutex<State>,
     /// An access that the syndrome does not describe has been reported.
     pub(super) reported_access: AtomicBool,
+    /// A BAR that cannot be where it is wanted has been reported.
+    pub(super) reported_bar: AtomicBool,
     /// A page that it wanted to give back and that was not taken has been reported.
     pub(super) reported_refusal: AtomicBool,
 }
@@ -114,7 +122,8 @@ pub(super) struct Parts {
     pub(super) vcpus: Vec<(usize, u64)>,
     pub(super) devices: Devices,
     pub(super) memory: Memory,
-    pub(super) passed: Vec<Passed>,
+    pub(super) windows: Vec<Window>,
+    pub(super) bars: Vec<Bar>,
 }
 
 impl Guest {
@@ -142,9 +151,12 @@ impl Guest {
             fresh: parts.devices.clone(),
             devices: Mutex::new(parts.devices),
             memory: Mutex::new(parts.memory),
-            passed: parts.passed,
+            windows: parts.windows,
+            bars: Mutex::new(parts.bars),
+            unsettled: AtomicBool::new(false),
             state: Mutex::new(State::Waiting),
             reported_access: AtomicBool::new(false),
+            reported_bar: AtomicBool::new(false),
             reported_refusal: AtomicBool::new(false),
         }
     }

@@ -105,23 +105,31 @@ impl Memory {
         self.banks.iter().any(|bank| bank.physical(ipa, 1).is_some())
     }
 
-    /// Maps device registers, IPA = physical address.
-    pub fn map_device(&mut self, address: u64, size: u64) -> Result<(), MemoryError> {
+    /// Whether a part of the range lies in the guest's RAM, given back or not.
+    pub fn is_on_ram(&self, ipa: u64, size: u64) -> bool {
+        let end = ipa.saturating_add(size);
+        self.banks
+            .iter()
+            .any(|bank| ipa < bank.ipa + bank.size && bank.ipa < end)
+    }
+
+    /// Maps device registers.
+    pub fn map_device(&mut self, ipa: u64, physical: u64, size: u64) -> Result<(), MemoryError> {
         Ok(self
             .space
-            .map(&mut self.tables, address, address, size, Attributes::DEVICE)?)
+            .map(&mut self.tables, ipa, physical, size, Attributes::DEVICE)?)
     }
 
     /// Unmaps device registers.
     pub fn unmap_device(
         &mut self,
         walkers: &mut dyn Invalidate,
-        address: u64,
+        ipa: u64,
         size: u64,
     ) -> Result<(), MemoryError> {
         Ok(self
             .space
-            .unmap(&mut self.tables, &mut &mut *walkers, address, size)?)
+            .unmap(&mut self.tables, &mut &mut *walkers, ipa, size)?)
     }
 
     /// Takes pages of RAM from the guest: unmapped from its CPUs and devices, then overwritten with zeroes. Nobody else gets

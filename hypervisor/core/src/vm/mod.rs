@@ -7,7 +7,7 @@
 //! Nothing that a guest does may stop the core: each exit ends in an answer, in an exception inside the guest, or in the
 //! guest's own end with a line that says why.
 //!
-//! Locks: `memory` is held while [`Core::with_walkers`]' walkers work, `devices` during [`Core::set_switches`]; the
+//! Locks: `bars` is taken before `devices` and `memory`, and by nobody who may be called back by a walker. `memory` is held while [`Core::with_walkers`]' walkers work, `devices` during [`Core::set_switches`]; the
 //! core, in turn, may hide a device while a walker works, which takes `devices` but not `memory`.
 
 mod build;
@@ -25,7 +25,7 @@ mod run;
 mod terminal;
 mod tlb;
 
-pub use build::{PassedFunction, Spec};
+pub use build::{PassedFunction, PhysicalBar, Spec};
 pub use guest::{Guest, State};
 pub use interrupts::{claim_interrupt, forward};
 pub use tlb::invalidate_cpus;

@@ -1,102 +1,35 @@
-//! PCI functions that a guest was given: shown and hidden.
+//! PCI functions that a guest was given: shown, hidden, switched, and their BARs where the guest puts them.
 
 use super::Core;
 use super::guest::{Devices, Guest};
-use super::memory::MemoryError;
-use alloc::vec::Vec;
-use pci::Bdf;
-use spin::Mutex;
-use vdev::ecam::Action;
+use super::memory::Memory;
+use core::sync::atomic::Ordering;
+use pci::{Bdf, Space};
+use vdev::ecam::{Action, Decoded};
 
-/// A PCI function of a guest.
+/// A memory BAR of a guest's function.
 #[derive(Debug)]
-pub(super) struct Passed {
-    /// Where the guest finds it.
-    at: Bdf,
-    /// Physical address and size of each BAR, whole pages.
-    bars: Vec<(u64, u64)>,
-    /// Never held while stage 2 is changed: walkers that fail make the core hide devices.
-    shown: Mutex<Shown>,
-}
-
-/// Whether a function's BARs are to be mapped, and whether they are.
-#[derive(Debug)]
-struct Shown {
-    wanted: bool,
-    mapped: Mapped,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mapped {
-    No,
-    Yes,
-    /// Somebody is changing it, and will look at `wanted` again.
-    Changing,
-}
-
-impl Passed {
-    pub(super) fn new(at: Bdf, bars: Vec<(u64, u64)>) -> Passed {
-        Passed {
-            at,
-            bars,
-            shown: Mutex::new(Shown {
-                wanted: false,
-                mapped: Mapped::No,
-            }),
-        }
-    }
-
-    /// Says what is wanted.
-    fn want(&self, wanted: bool) {
-        self.shown.lock().wanted = wanted;
-    }
-
-    /// What is to be done, if anything, and by us: `true` to map, `false` to unmap.
-    fn begin_change(&self, may_unmap: bool) -> Option<bool> {
-        let mut shown = self.shown.lock();
-        let map = match (shown.mapped, shown.wanted) {
-            (Mapped::No, true) => true,
-            (Mapped::Yes, false) if may_unmap => false,
-            _ => return None,
-        };
-        shown.mapped = Mapped::Changing;
-        Some(map)
-    }
-
-    fn end_change(&self, mapped: bool) {
-        self.shown.lock().mapped = if mapped { Mapped::Yes } else { Mapped::No };
-    }
+pub(super) struct Bar {
+    /// Where the guest finds the function.
+    pub(super) at: Bdf,
+    /// Number of its (first) register.
+    pub(super) index: u8,
+    /// Physical address and size, whole pages.
+    pub(super) physical: u64,
+    pub(super) size: u64,
+    /// The guest physical address where it is mapped.
+    pub(super) mapped: Option<u64>,
 }
 
 impl Guest {
-    fn passed_at(&self, at: Bdf) -> Option<&Passed> {
-        self.passed.iter().find(|passed| passed.at == at)
-    }
-
-    /// Maps a function's BARs, makes it present in configuration space, and lets it master the bus if the guest says so.
-    ///
-    /// # Errors
-    /// The BARs cannot be mapped; nothing is shown.
-    pub fn show_device(&self, at: Bdf, core: &dyn Core) -> Result<(), MemoryError> {
-        let Some(passed) = self.passed_at(at) else {
-            return Ok(());
-        };
-        passed.want(true);
-        while passed.begin_change(false).is_some() {
-            let mapped = self.map_bars(passed);
-            if mapped.is_err() {
-                passed.want(false);
-            }
-            passed.end_change(mapped.is_ok());
-            mapped?;
-        }
+    /// Makes a function present in configuration space, and lets it master the bus if the guest says so.
+    pub fn show_device(&self, at: Bdf, core: &dyn Core) {
         self.switch_devices(core, |devices| {
             [
                 devices.ecam.set_present(at, true),
                 devices.ecam.allow_dma(at, true),
             ]
         });
-        Ok(())
     }
 
     /// Takes a function away: no bus mastering, no interrupt, absent from configuration space. Its BARs are unmapped by
@@ -108,10 +41,8 @@ impl Guest {
                 devices.ecam.set_present(at, false),
             ]
         });
-        if let Some(passed) = self.passed_at(at) {
-            passed.want(false);
-            self.kick(0);
-        }
+        self.unsettled.store(true, Ordering::Release);
+        self.kick(0);
     }
 
     /// Carries out what a change of the virtual devices asks of physical functions, in the order of the changes: the
@@ -139,41 +70,82 @@ impl Guest {
         }
     }
 
-    /// Unmaps the BARs of functions that were hidden, and maps those again that came back meanwhile.
+    /// Unmaps the BARs of functions that were hidden. For the first vCPU, before it goes on.
     pub(super) fn finish_hiding(&self, core: &dyn Core) {
-        for passed in &self.passed {
-            while let Some(map) = passed.begin_change(true) {
-                let result = if map {
-                    self.map_bars(passed)
-                } else {
-                    self.unmap_bars(passed, core)
-                };
-                if let Err(error) = &result {
-                    let what = if map { "stay unmapped" } else { "stay mapped" };
-                    log::warn!(target: "guest", "{} {}: BARs {what}: {error}", self.name(), passed.at);
-                    // Trying again would fail again.
-                    passed.want(!map);
+        if self.unsettled.load(Ordering::Relaxed) && self.unsettled.swap(false, Ordering::Acquire) {
+            self.settle_bars(core);
+        }
+    }
+
+    /// Maps BARs where the guest has put them, and nowhere else. Not from within an invalidation, nor with the devices
+    /// locked.
+    pub(super) fn settle_bars(&self, core: &dyn Core) {
+        let mut bars = self.bars.lock();
+        let Some(decoded) = self.devices.lock().ecam.take_decoded() else {
+            return;
+        };
+        let wanted = |bar: &Bar, memory: &Memory| {
+            let is_that = |decoded: &&Decoded| decoded.at == bar.at && decoded.index == bar.index;
+            let address = decoded.iter().find(is_that)?.address;
+            self.place(address, bar.size, memory)
+        };
+        // What goes makes room for what comes.
+        let leaves = |bar: &Bar, memory: &Memory| bar.mapped.is_some() && bar.mapped != wanted(bar, memory);
+        let any = {
+            let memory = self.memory.lock();
+            bars.iter().any(|bar| leaves(bar, &memory))
+        };
+        if any {
+            core.with_walkers(&mut |walkers| {
+                let mut memory = self.memory.lock();
+                for bar in bars.iter_mut() {
+                    let Some(ipa) = bar.mapped.filter(|_| leaves(bar, &memory)) else {
+                        continue;
+                    };
+                    match memory.unmap_device(walkers, ipa, bar.size) {
+                        Ok(()) => bar.mapped = None,
+                        Err(error) => self.report_bar(bar, "stays mapped", &error),
+                    }
                 }
-                passed.end_change(map == result.is_ok());
+            });
+        }
+        let mut memory = self.memory.lock();
+        for bar in bars.iter_mut().filter(|bar| bar.mapped.is_none()) {
+            let Some(ipa) = wanted(bar, &memory) else {
+                continue;
+            };
+            match memory.map_device(ipa, bar.physical, bar.size) {
+                Ok(()) => bar.mapped = Some(ipa),
+                // Where another BAR is, for one.
+                Err(error) => self.report_bar(bar, "stays unmapped", &error),
             }
         }
     }
 
-    fn map_bars(&self, passed: &Passed) -> Result<(), MemoryError> {
-        let mut memory = self.memory.lock();
-        passed
-            .bars
-            .iter()
-            .try_for_each(|(address, size)| memory.map_device(*address, *size))
+    /// Where a BAR at a PCI address is to be mapped: inside a window of the host bridge, on pages, and neither on the
+    /// guest's RAM nor on its virtual devices.
+    fn place(&self, address: u64, size: u64, memory: &Memory) -> Option<u64> {
+        let mut windows = self.windows.iter().filter(|window| window.space != Space::Io);
+        let ipa = windows.find_map(|window| window.to_cpu(address, size))?;
+        let free = self.layout.overlapping(ipa, size).is_none() && !memory.is_on_ram(ipa, size);
+        (ipa.is_multiple_of(stage2::PAGE_SIZE) && free).then_some(ipa)
     }
 
-    fn unmap_bars(&self, passed: &Passed, core: &dyn Core) -> Result<(), MemoryError> {
-        let mut result = Ok(());
-        core.with_walkers(&mut |walkers| {
-            let mut memory = self.memory.lock();
-            let mut bars = passed.bars.iter();
-            result = bars.try_for_each(|(address, size)| memory.unmap_device(walkers, *address, *size));
-        });
-        result
+    /// Once: a guest does not get to fill the console with lines that are not its own.
+    fn report_bar(&self, bar: &Bar, what: &str, error: &dyn core::fmt::Display) {
+        if !self.reported_bar.swap(true, Ordering::Relaxed) {
+            log::warn!(target: "guest", "{} {}: BAR {} {what}: {error}", self.name(), bar.at, bar.index);
+        }
     }
+}
+
+/// The BARs of one function.
+pub(super) fn bars(at: Bdf, bars: &[super::PhysicalBar]) -> impl Iterator<Item = Bar> {
+    bars.iter().map(move |bar| Bar {
+        at,
+        index: bar.index,
+        physical: bar.address,
+        size: bar.size.max(stage2::PAGE_SIZE),
+        mapped: None,
+    })
 }

@@ -1,45 +1,106 @@
-//! Base address registers as a guest sees them.
+//! Base address registers as a guest sees them: like a function's own, but for the size of a page at least.
 
+use alloc::vec::Vec;
 use pci::{Bar, Space};
 
-/// One BAR register as the guest sees it.
+/// Stage 2 cannot give out less, so that two BARs must not share what is shorter.
+const PAGE: u64 = 4096;
+
+/// One register.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct BarRegister {
+struct Register {
+    /// What the address bits hold.
     value: u32,
+    /// What they hold at first: the function's own address.
+    assigned: u32,
+    /// The bits that are an address.
     mask: u32,
-    /// The guest wrote all ones last.
-    pub(super) sizing: bool,
+    /// The others: kind and prefetchability.
+    flags: u32,
 }
 
-impl BarRegister {
-    pub(super) fn read(&self) -> u32 {
-        if self.sizing { self.mask } else { self.value }
-    }
+/// One BAR, of one register or two.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    index: u8,
+    wide: bool,
 }
 
-pub(super) fn bar_registers(bars: &[Bar]) -> [BarRegister; 6] {
-    let mut registers = [BarRegister::default(); 6];
-    for bar in bars
-        .iter()
-        .filter(|bar| bar.space != Space::Io && bar.address != 0)
-    {
-        let words = |value: u64| {
-            let [a, b, c, d, e, f, g, h] = value.to_le_bytes();
-            [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])]
-        };
-        let count = if bar.space == Space::Memory64 { 2 } else { 1 };
-        let [mut value, mut mask] = [words(bar.address), words(!(bar.size - 1))];
-        for low in [&mut value, &mut mask] {
-            low[0] |= bar.flags();
-        }
-        let own = registers.iter_mut().skip(usize::from(bar.index)).take(count);
-        for (register, (value, mask)) in own.zip(value.into_iter().zip(mask)) {
-            *register = BarRegister {
-                value,
-                mask,
-                sizing: false,
+/// All memory BARs of a function. I/O BARs, and those without an address, are not there.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Bars {
+    registers: [Register; 6],
+    bars: Vec<Shape>,
+}
+
+impl Bars {
+    pub(super) fn new(bars: &[Bar]) -> Bars {
+        let mut new = Bars::default();
+        for bar in bars
+            .iter()
+            .filter(|bar| bar.space != Space::Io && bar.address != 0)
+        {
+            let wide = bar.space == Space::Memory64;
+            let [low, high] = halves(bar.address);
+            let [low_mask, high_mask] = halves(!(bar.size.max(PAGE) - 1));
+            let low = Register {
+                value: low & low_mask,
+                assigned: low & low_mask,
+                mask: low_mask,
+                flags: bar.flags(),
             };
+            let high = Register {
+                value: high,
+                assigned: high,
+                mask: high_mask,
+                flags: 0,
+            };
+            let count = if wide { 2 } else { 1 };
+            let own = new.registers.iter_mut().skip(usize::from(bar.index)).take(count);
+            for (register, half) in own.zip([low, high]) {
+                *register = half;
+            }
+            new.bars.push(Shape {
+                index: bar.index,
+                wide,
+            });
+        }
+        new
+    }
+
+    /// Register `index`.
+    pub(super) fn read(&self, index: usize) -> u32 {
+        let register = self.registers.get(index).copied().unwrap_or_default();
+        register.value | register.flags
+    }
+
+    /// Writes register `index`.
+    pub(super) fn write(&mut self, index: usize, value: u32) {
+        if let Some(register) = self.registers.get_mut(index) {
+            register.value = value & register.mask;
         }
     }
-    registers
+
+    /// All BARs are where they were at first.
+    pub(super) fn reset(&mut self) {
+        for register in &mut self.registers {
+            register.value = register.assigned;
+        }
+    }
+
+    /// Index and address of each BAR.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = (u8, u64)> {
+        let value = |index: usize| u64::from(self.registers.get(index).map_or(0, |register| register.value));
+        self.bars.iter().map(move |bar| {
+            let index = usize::from(bar.index);
+            let high = if bar.wide { value(index + 1) } else { 0 };
+            (bar.index, high << 32 | value(index))
+        })
+    }
+}
+
+/// Low and high half.
+fn halves(value: u64) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h] = value.to_le_bytes();
+    [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])]
 }

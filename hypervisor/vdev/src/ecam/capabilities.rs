@@ -57,9 +57,8 @@ impl Shown {
             }
             id::MSI if messages == Messages::Shown => {
                 writable = Msi::writable(&words);
-                for (word, writable) in words.iter_mut().zip(writable) {
-                    *word &= !writable;
-                }
+                let [control, ..] = writable;
+                words = [first & !control, 0, 0, 0, 0, 0];
                 msi_words(first)
             }
             id::MSI_X if messages == Messages::Shown => {

@@ -2,7 +2,7 @@
 
 use super::Messages;
 use super::action::{Action, Switches};
-use super::bars::{BarRegister, bar_registers};
+use super::bars::Bars;
 use super::capabilities::{Capabilities, Written};
 use pci::{Bdf, Function, Msi, MsiX, command, offset};
 
@@ -28,7 +28,7 @@ pub(super) struct VirtualFunction {
     class: u32,
     pub(super) multi_function: bool,
     subsystem: u32,
-    bars: [BarRegister; 6],
+    bars: Bars,
     pin: u8,
     line: u8,
     capabilities: Capabilities,
@@ -50,7 +50,7 @@ impl VirtualFunction {
             class: u32::from_le_bytes([function.revision, class.interface, class.sub, class.base]),
             multi_function: false,
             subsystem: pair(function.subsystem),
-            bars: bar_registers(&function.bars),
+            bars: Bars::new(&function.bars),
             pin: function.pin.map_or(0, |pin| pin as u8),
             line: 0,
             capabilities: Capabilities::new(function, messages),
@@ -71,10 +71,7 @@ impl VirtualFunction {
             offset::COMMAND => self.command,
             offset::CLASS => self.class,
             offset::HEADER => u32::from(self.multi_function) << 23,
-            offset::BAR0..0x28 => self
-                .bars
-                .get(usize::from((at - offset::BAR0) / 4))
-                .map_or(0, BarRegister::read),
+            offset::BAR0..0x28 => self.bars.read(usize::from((at - offset::BAR0) / 4)),
             offset::SUBSYSTEM => self.subsystem,
             offset::CAPABILITIES => self.capabilities.first().into(),
             offset::INTERRUPT => u32::from_le_bytes([self.line, self.pin, 0, 0]),
@@ -91,9 +88,7 @@ impl VirtualFunction {
                 self.forward()
             }
             offset::BAR0..0x28 => {
-                if let Some(bar) = self.bars.get_mut(usize::from((at - offset::BAR0) / 4)) {
-                    bar.sizing = value & mask == u32::MAX;
-                }
+                self.bars.write(usize::from((at - offset::BAR0) / 4), merged);
                 None
             }
             offset::INTERRUPT => {
@@ -132,12 +127,18 @@ impl VirtualFunction {
         self.forward()
     }
 
+    /// Index and PCI address of each BAR that the guest means to reach now.
+    pub(super) fn decoded(&self) -> impl Iterator<Item = (u8, u64)> {
+        let decodes = self.answers() && self.command & command::MEMORY != 0;
+        self.bars.addresses().filter(move |_| decodes)
+    }
+
     /// What the guest wrote is gone, as after a reset.
     fn forget(&mut self) {
         self.command = 0;
         self.line = 0;
         self.capabilities.reset();
-        self.bars.iter_mut().for_each(|bar| bar.sizing = false);
+        self.bars.reset();
     }
 
     /// How the physical function has to be switched so that it does what the guest wants and may.

@@ -4,11 +4,12 @@
 //! reaches physical configuration space. What a guest can cause is returned as an [`Action`], which the caller
 //! carries out.
 //!
-//! - Command register: kept here. Bus mastering and the INTx switch become actions; memory decoding is always on in
-//!   hardware, because what the guest reaches is decided by its stage 2.
+//! - Command register: kept here. Bus mastering and the INTx switch become actions. Memory decoding is always on in
+//!   hardware; what the guest reaches is decided by its stage 2, for which [`take_decoded`](Ecam::take_decoded) says where it
+//!   put its BARs while it has decoding on.
 //! - Status: only the capabilities list bit; error bits read zero.
-//! - BARs: fixed. A write of all ones reads back as the size mask, anything else as the assigned address: a guest
-//!   can size them, but not move them.
+//! - BARs: like the function's, with its addresses at first. A guest can move them within its own address space; the
+//!   function's own registers stay. None is shorter than a page, which is what stage 2 can give out.
 //! - Expansion ROM, I/O BARs: not implemented.
 //! - Capabilities: those of this list, at their places and linked anew; all others are hidden.
 //!   - Virtio's vendor-specific ones, read-only. Not its configuration access capability, which would reach BARs past stage 2;
@@ -36,8 +37,21 @@ use alloc::vec::Vec;
 use function::VirtualFunction;
 use pci::{Bdf, Function};
 
+/// The command register and BARs lie below: what moves BARs.
+const MOVERS_END: u16 = 0x28;
 /// Bytes of configuration space for each function (PCIe 7.2.2).
 const FUNCTION_SIZE: u64 = 4096;
+
+/// A BAR that a guest means to reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decoded {
+    /// The function, in the guest's segment.
+    pub at: Bdf,
+    /// The BAR's (first) register.
+    pub index: u8,
+    /// Where the guest put it: an address on its PCI bus, which may be any.
+    pub address: u64,
+}
 
 /// Whether a guest sees that its functions can send messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +91,8 @@ pub enum Error {
 #[derive(Debug, Clone)]
 pub struct Ecam {
     last_bus: u8,
+    /// BARs may have come, gone or moved since somebody asked.
+    moved: bool,
     messages: Messages,
     functions: Vec<VirtualFunction>,
 }
@@ -86,6 +102,7 @@ impl Ecam {
     pub fn new(last_bus: u8, messages: Messages) -> Ecam {
         Ecam {
             last_bus,
+            moved: true,
             messages,
             functions: Vec::new(),
         }
@@ -142,6 +159,7 @@ impl Ecam {
     /// Makes the function at `bdf` answer, or read as all ones. One that goes stops mastering the bus, and forgets what
     /// the guest wrote.
     pub fn set_present(&mut self, bdf: Bdf, present: bool) -> Option<Action> {
+        self.moved = true;
         self.find(bdf)?.set_present(present)
     }
 
@@ -154,6 +172,17 @@ impl Ecam {
     /// The physical function was reset, as an action said: it answers again.
     pub fn finish_reset(&mut self, bdf: Bdf) -> Option<Action> {
         self.find(bdf)?.finish_reset()
+    }
+
+    /// All BARs that the guest means to reach, if that may have changed since the last call.
+    pub fn take_decoded(&mut self) -> Option<Vec<Decoded>> {
+        let decoded = |function: &VirtualFunction| {
+            let at = function.bdf;
+            let bars: Vec<_> = function.decoded().collect();
+            bars.into_iter()
+                .map(move |(index, address)| Decoded { at, index, address })
+        };
+        core::mem::take(&mut self.moved).then(|| self.functions.iter().flat_map(decoded).collect())
     }
 
     /// The places of all functions in the guest's segment, with the physical functions behind them.
@@ -178,8 +207,12 @@ impl Ecam {
     /// Writes `size` bytes (1, 2 or 4) at `offset` of the window.
     pub fn write(&mut self, offset: u64, size: u8, value: u32) -> Option<Action> {
         let (bdf, register, shift, mask) = locate(offset, size)?;
+        self.moved |= register < MOVERS_END;
         let function = self.find(bdf).filter(|function| function.answers())?;
-        function.write(register, (value & mask) << shift, mask << shift)
+        let action = function.write(register, (value & mask) << shift, mask << shift);
+        // A reset takes decoding away.
+        self.moved |= action.is_some_and(|action| action.reset);
+        action
     }
 }
 
