@@ -106,7 +106,8 @@ impl Board {
                 self.smmu.count
             );
         }
-        if !self.scenarios.is_empty() && asked.partition.is_none() && asked.guest.is_none() && !asked.no_iommu {
+        if !self.scenarios.is_empty() && asked.partition.is_none() && asked.guest.is_none() && !asked.no_iommu
+        {
             bail!(
                 "no story of this subcommand fits {name}: type `cargo xtask test --filter {}`, or add --partition FILE",
                 self.scenarios.join("`, or `cargo xtask test --filter ")

@@ -22,7 +22,7 @@ const ENTRY_ENABLED: u8 = 0b11;
 const ENTRY_PRIORITY: u8 = !0b11;
 
 /// The registers of a CPU's redistributor.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Redistributor<'b, B> {
     bus: &'b B,
     base: usize,
@@ -105,10 +105,10 @@ impl<M: TableMemory> Lpis<M> {
     /// It does not.
     pub fn turn_on(
         &mut self,
-        redistributor: Redistributor<'_, impl Bus>,
+        redistributor: &Redistributor<'_, impl Bus>,
         clock: &impl Clock,
     ) -> Result<(), Error> {
-        let Redistributor { bus, base } = redistributor;
+        let Redistributor { bus, base } = *redistributor;
         let value = bus.read64(base + GICR_TYPER);
         if value & PHYSICAL_LPIS == 0 {
             let register = "GICR_TYPER";

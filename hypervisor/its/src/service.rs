@@ -22,19 +22,20 @@ const TABLE_ALIGN: usize = 256;
 /// Where LPIs go: a CPU, by its number in the core and by its redistributor.
 #[derive(Debug, Clone, Copy)]
 pub struct Collection {
-    /// The collection's ID: the CPU's number.
-    pub id: u16,
+    /// The collection's ID.
+    id: u16,
     /// Physical address of its redistributor.
-    pub address: u64,
+    address: u64,
     /// Its redistributor's number.
-    pub number: u16,
+    number: u16,
 }
 
 impl Collection {
     /// The collection of the CPU with that number, whose redistributor is `redistributor`, at that physical address.
-    pub fn new(id: u16, redistributor: &Redistributor<'_, impl Bus>, address: u64) -> Collection {
+    pub fn new(cpu: usize, redistributor: &Redistributor<'_, impl Bus>, address: u64) -> Collection {
         Collection {
-            id,
+            // One that an ITS was set up for fits.
+            id: u16::try_from(cpu).unwrap_or(u16::MAX),
             address,
             number: redistributor.number(),
         }

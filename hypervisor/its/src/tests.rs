@@ -8,12 +8,10 @@ use std::vec::Vec;
 
 const COLLECTIONS: u16 = 8;
 
-fn collection(id: u16) -> Collection {
-    Collection {
-        id,
-        address: 0x80a_0000 + u64::from(id) * 0x2_0000,
-        number: id,
-    }
+fn collection(cpu: u16) -> Collection {
+    let frame = Frame::new(cpu.into());
+    let address = 0x80a_0000 + u64::from(cpu) * 0x2_0000;
+    Collection::new(cpu.into(), &Redistributor::new(&frame, 0x2_0000), address)
 }
 
 fn open(kind: Kind, highest: u32) -> (Result<Its<Service, Memory>, Error>, Service) {
@@ -224,7 +222,7 @@ fn redistributors_share_one_table_of_enabled_lpis() {
     ];
     for frame in &frames {
         let redistributor = Redistributor::new(frame, 0x2_0000);
-        lpis.turn_on(redistributor, &Ticks::default()).unwrap();
+        lpis.turn_on(&redistributor, &Ticks::default()).unwrap();
         assert_eq!(frame.control.get(), 1);
         let address = frame.configuration.get() & 0xf_ffff_ffff_f000;
         assert_eq!(frame.configuration.get() & 0x1f, 13);
@@ -249,7 +247,7 @@ fn redistributors_share_one_table_of_enabled_lpis() {
 #[test]
 fn a_redistributor_without_lpis_is_refused() {
     let mut lpis = Lpis::new(Memory::default(), 14, 0xa0).unwrap();
-    let mut turn_on = |frame: &Frame| lpis.turn_on(Redistributor::new(frame, 0x2_0000), &Ticks::default());
+    let mut turn_on = |frame: &Frame| lpis.turn_on(&Redistributor::new(frame, 0x2_0000), &Ticks::default());
     let mut frame = Frame::new(0);
     frame.control.set(1);
     assert_eq!(turn_on(&frame), Ok(()), "firmware left them on");

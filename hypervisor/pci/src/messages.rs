@@ -3,16 +3,20 @@
 //! A message is a write that the function does, so it goes through its SMMU like any other: its address is one of the
 //! owner's, and needs no check here.
 
-use crate::{Bdf, ConfigSpace, Fabric, id};
+use crate::{Bdf, Capability, ConfigSpace, Fabric, Function, id};
 
 /// Message control, in the upper half of the first word: enable, log2 of the vectors that are enabled, whether there is
-/// an upper half of the address, whether vectors can be masked (PCI 6.8.1.3).
+/// an upper half of the address, whether vectors can be masked (PCI 6.8.1.3). Before that: log2 of the vectors that it has,
+/// at most 5.
 const MSI_ENABLE: u32 = 1 << 16;
+const MSI_CAPABLE: u32 = 17;
+const MSI_MOST: u32 = 5;
 const MSI_VECTORS: u32 = 20;
 const MSI_VECTORS_MASK: u32 = 7 << MSI_VECTORS;
 const MSI_64_BIT: u32 = 1 << 23;
 const MSI_MASKABLE: u32 = 1 << 24;
-/// Message control of MSI-X: function mask and enable (PCI 6.8.2.3).
+/// Message control of MSI-X: vectors, less one, function mask, and enable (PCI 6.8.2.3).
+const MSI_X_SIZE: u32 = 0x7ff;
 const MSI_X_MASK: u32 = 1 << 30;
 const MSI_X_ENABLE: u32 = 1 << 31;
 
@@ -43,6 +47,21 @@ pub struct MsiX {
 /// How many words an MSI capability has whose first one is `first`.
 pub const fn msi_words(first: u32) -> usize {
     3 + (first & MSI_64_BIT != 0) as usize + 2 * (first & MSI_MASKABLE != 0) as usize
+}
+
+impl Function {
+    /// How many messages it can tell apart, by MSI or MSI-X; zero if it can send none.
+    pub fn messages(&self) -> u32 {
+        let of = |capability: &Capability| {
+            let [first, ..] = capability.words;
+            match capability.id {
+                id::MSI => 1 << ((first >> MSI_CAPABLE & 7).min(MSI_MOST)),
+                id::MSI_X => (first >> 16 & MSI_X_SIZE) + 1,
+                _ => 0,
+            }
+        };
+        self.capabilities.iter().map(of).max().unwrap_or(0)
+    }
 }
 
 impl Msi {

@@ -46,13 +46,14 @@ pub(crate) fn run(flags: &flags::Run, options: &Options) -> Result<ExitCode> {
     let binding: Binding = flags.binding.as_deref().unwrap_or("generic").parse()?;
     let mut board = Board::load(&project, flags.board.as_deref().unwrap_or("virt"))?;
     board.fits(flags).map_err(wrong)?;
-    board.extend(
-        options.memory >> 20,
-        options.cpus,
-        options.disks.iter().flat_map(options::Disk::drive).collect(),
-        options.disks.iter().map(options::Disk::device).collect(),
-    )
-    .map_err(wrong)?;
+    board
+        .extend(
+            options.memory >> 20,
+            options.cpus,
+            options.disks.iter().flat_map(options::Disk::drive).collect(),
+            options.disks.iter().map(options::Disk::device).collect(),
+        )
+        .map_err(wrong)?;
     let tools = setup::ready()?;
     let artifacts = build::build(&project, &tools, flags.verbose)?;
     let compiler = Compiler::new(&project, &tools, &artifacts.key, flags.verbose);

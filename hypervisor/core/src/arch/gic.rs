@@ -5,6 +5,7 @@
 //! steps, so that a guest can own the second one through a hardware-linked list register.
 
 mod icc;
+pub mod messages;
 mod v3;
 
 use super::mmu::MapError;
@@ -88,6 +89,7 @@ pub fn init(tree: &Tree) -> Result<(), GicError> {
     let gic = GicV3::find(tree)?;
     gic.init_distributor()?;
     GIC.call_once(|| gic);
+    messages::find(tree);
     Ok(())
 }
 

@@ -417,3 +417,23 @@ pub fn with_mapped<R>(range: Range<u64>, work: impl FnOnce(&mut [u8]) -> R) -> R
     )?;
     Ok(result)
 }
+
+/// Copies guest RAM. Unlike with [`with_mapped`], the guest may run, and write to it meanwhile.
+pub fn read_guest(address: u64, into: &mut [u8]) -> Result<(), MapError> {
+    let start = native(address);
+    let range = start..start.saturating_add(into.len());
+    if !memory::is_guest(&(range.start as u64..range.end as u64)) {
+        return Err(MapError::NotMemory(range));
+    }
+    let window = map_vacant(range.clone(), Kind::ReadOnly, Constraints::empty())?;
+    // A guest may write past its caches or through them: nothing older than what it wrote last stays in a line of ours.
+    super::cpu::clean_invalidate_to_coherency(range);
+    let source: *const u8 = ptr::with_exposed_provenance(start);
+    for (offset, byte) in into.iter_mut().enumerate() {
+        // SAFETY: it lies in the window, which is mapped, and in no Rust object. Volatile, since somebody may write.
+        *byte = unsafe { source.wrapping_add(offset).read_volatile() };
+    }
+    let mut map = MAP.lock();
+    let map = map.as_mut().ok_or(MapError::NotReady)?;
+    change(map, window, None, Constraints::empty())
+}

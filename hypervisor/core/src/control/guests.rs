@@ -67,10 +67,11 @@ impl System {
             .filter(|given| given.guest == id)
             .filter_map(|given| given.place)
             .collect();
-        let functions: Vec<_> = places
+        let mut functions: Vec<_> = places
             .iter()
             .map(|(bridge, bdf)| self.passed(*bridge, *bdf))
             .collect::<Result<_, _>>()?;
+        self.map_messages(id, guest, &mut functions);
         let bridge = places.first().and_then(|(bridge, _)| self.bridges.get(*bridge));
         // Where stage 2 does not reach, a guest had better not put a BAR.
         let windows: Vec<Window> = bridge
@@ -119,6 +120,7 @@ impl System {
                 log::warn!(target: "pci", "{bdf}: its interrupt goes nowhere: {error}");
                 None
             }),
+            messages: None,
         })
     }
 

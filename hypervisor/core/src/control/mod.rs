@@ -11,6 +11,7 @@ mod fabric;
 mod functions;
 mod given;
 mod guests;
+mod messages;
 mod summary;
 
 pub use summary::Fingerprint;

@@ -6,17 +6,20 @@ use super::load::Load;
 use super::memory::{Bank, Memory, MemoryError};
 use super::passed;
 use super::tlb;
+use crate::arch::gic::messages::Messages;
 use crate::arch::gic::{self, GicError};
 use crate::arch::mmu::MapError;
 use crate::arch::{native, percpu};
 use crate::memory::{self, RamError};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::ops::Range;
 use devicetree::GicInterrupt;
 use pci::{Bdf, Function, Pin, Window};
 use stage2::Geometry;
-use vdev::ecam::{Ecam, Messages};
+use vdev::ecam::{self, Ecam};
 use vdev::image::{self, Image};
+use vdev::its::Its;
 use vdev::layout::{self, Device, Layout};
 use vdev::line::LineBuffer;
 use vdev::pl011::Pl011;
@@ -25,8 +28,6 @@ use vdev::{DeviceTreeError, Machine};
 
 /// The only bus of a guest's segment.
 const LAST_BUS: u8 = 0;
-/// The virtual interrupt controller takes no messages.
-const MESSAGES: Messages = Messages::Hidden;
 const PAGE: u64 = 4096;
 /// Banks begin on a multiple of this, so that large blocks can map them.
 const BLOCK: u64 = 2 << 20;
@@ -53,6 +54,8 @@ pub struct PassedFunction<'a> {
     pub bars: Vec<PhysicalBar>,
     /// Where its INTx pin goes.
     pub interrupt: Option<GicInterrupt>,
+    /// Its messages, if an ITS takes them; the page is the same for all functions of a guest.
+    pub messages: Option<Messages>,
 }
 
 /// What a guest is built from.
@@ -76,6 +79,25 @@ pub struct Spec<'a> {
     pub functions: &'a [PassedFunction<'a>],
     /// The host bridge's windows.
     pub windows: &'a [Window],
+}
+
+impl Spec<'_> {
+    /// Physical address of the page that its functions' messages go to.
+    fn doorbell(&self) -> Option<u64> {
+        let mut messages = self
+            .functions
+            .iter()
+            .filter_map(|passed| passed.messages.as_ref());
+        messages.next().map(|messages| messages.page)
+    }
+
+    /// The functions that send messages: the device ID that the guest knows, which is the requester ID, and the LPIs.
+    fn senders(&self) -> impl Iterator<Item = (u32, Range<u32>)> {
+        self.functions.iter().filter_map(|passed| {
+            let messages = passed.messages.as_ref()?;
+            Some((passed.at.requester_id().into(), messages.lpis.clone()))
+        })
+    }
 }
 
 /// Why a guest cannot be built.
@@ -173,7 +195,10 @@ impl Guest {
         let banks = banks(spec, &layout)?;
         let first = banks.first().ok_or(BuildError::NoMemory)?.ipa;
         load.fill(&banks)?;
-        let memory = Memory::new(spec.geometry, spec.vmid, banks)?;
+        let mut memory = Memory::new(spec.geometry, spec.vmid, banks)?;
+        if let Some(page) = spec.doorbell() {
+            memory.map_doorbell(layout::TRANSLATER, page)?;
+        }
         let interrupts = claim(spec)?;
         tlb::register(spec.vmid, memory.vttbr());
         let guest: &'static Guest = Box::leak(Box::new(Guest::new(Parts {
@@ -197,6 +222,9 @@ impl Guest {
         })));
         for interrupt in &guest.interrupts {
             interrupts::give_interrupt(interrupt.intid, guest);
+        }
+        for (device, lpis) in spec.senders() {
+            interrupts::give_messages(lpis, guest, device);
         }
         Ok(guest)
     }
@@ -222,7 +250,7 @@ fn layout_of(spec: &Spec<'_>, vcpus: usize) -> Result<Layout, BuildError> {
     let ecam_size = if spec.functions.is_empty() {
         0
     } else {
-        Ecam::new(LAST_BUS, MESSAGES).size()
+        Ecam::new(LAST_BUS).size()
     };
     if ecam_size != 0 && layout::ECAM + ecam_size > spec.geometry.ipa_end() {
         return Err(BuildError::EcamOutOfReach(spec.geometry.ipa_bits()));
@@ -230,7 +258,7 @@ fn layout_of(spec: &Spec<'_>, vcpus: usize) -> Result<Layout, BuildError> {
     Ok(Layout {
         vcpus,
         ecam_size,
-        its: false,
+        its: spec.doorbell().is_some(),
     })
 }
 
@@ -282,7 +310,7 @@ fn device_tree(
         bootargs: &spec.guest.bootargs,
         initrd,
         pci: (!spec.functions.is_empty()).then_some(pci),
-        its: false,
+        its: spec.doorbell().is_some(),
         seed: spec.seed.as_ref(),
     };
     Ok(vdev::device_tree(&machine)?)
@@ -295,7 +323,15 @@ fn devices(spec: &Spec<'_>, affinities: &[u64]) -> Result<Devices, BuildError> {
         .filter_map(|passed| passed.interrupt)
         .map(|interrupt| interrupt.intid);
     let highest = physical.clone().max().unwrap_or(0).max(layout::UART_INTERRUPT);
-    let mut gic = Vgic::new(affinities, highest);
+    let senders: Vec<(u32, u32)> = spec
+        .senders()
+        .map(|(device, lpis)| (device, lpis.end - lpis.start))
+        .collect();
+    let its = (!senders.is_empty()).then(|| Its::new(&senders));
+    let mut gic = match its {
+        Some(_) => Vgic::with_lpis(affinities, highest, Its::lpis(&senders)),
+        None => Vgic::new(affinities, highest),
+    };
     gic.own(layout::UART_INTERRUPT, Source::Virtual)?;
     gic.own(layout::TIMER_INTERRUPT, Source::Hardware(layout::TIMER_INTERRUPT))?;
     for intid in physical {
@@ -304,15 +340,20 @@ fn devices(spec: &Spec<'_>, affinities: &[u64]) -> Result<Devices, BuildError> {
             gic.own(intid, Source::Hardware(intid))?;
         }
     }
-    let mut ecam = Ecam::new(LAST_BUS, MESSAGES);
+    let mut ecam = Ecam::new(LAST_BUS);
     for passed in spec.functions {
-        ecam.add(passed.at, passed.function)?;
+        let messages = match passed.messages {
+            Some(_) => ecam::Messages::Shown,
+            None => ecam::Messages::Hidden,
+        };
+        ecam.add(passed.at, passed.function, messages)?;
     }
     Ok(Devices {
         gic,
         uart: Pl011::new(),
         output: LineBuffer::default(),
         ecam,
+        its,
     })
 }
 

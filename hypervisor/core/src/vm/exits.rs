@@ -172,8 +172,7 @@ impl Guest {
         match device {
             Device::Distributor => self.devices.lock().gic.read_distributor(offset, access.size),
             Device::Redistributors => self.devices.lock().gic.read_redistributor(offset, access.size),
-            // No guest's layout has one.
-            Device::Its => 0,
+            Device::Its => self.read_its(vcpu, offset, access.size),
             Device::Uart => self.read_uart(vcpu, offset, core).into(),
             Device::Ecam => self.devices.lock().ecam.read(offset, access.size).into(),
         }
@@ -207,7 +206,7 @@ impl Guest {
                     .gic
                     .write_redistributor(offset, access.size, value, board);
             }
-            Device::Its => {}
+            Device::Its => self.write_its(vcpu, offset, access.size, value),
             Device::Uart => self.write_uart(vcpu, offset, narrow, core),
             Device::Ecam => {
                 self.switch_devices(core, |devices| [devices.ecam.write(offset, access.size, narrow)]);

@@ -15,6 +15,7 @@ use pci::Window;
 use spin::Mutex;
 use stage2::Geometry;
 use vdev::ecam::Ecam;
+use vdev::its::Its;
 use vdev::layout::Layout;
 use vdev::line::LineBuffer;
 use vdev::pl011::Pl011;
@@ -73,6 +74,8 @@ pub(super) struct Devices {
     /// What it wrote, until a line is complete.
     pub(super) output: LineBuffer,
     pub(super) ecam: Ecam,
+    /// For messages of its functions, if any can send some.
+    pub(super) its: Option<Its>,
 }
 
 /// See the module. Guests live for ever.

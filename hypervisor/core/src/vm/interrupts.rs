@@ -1,9 +1,11 @@
 //! Physical interrupts and whose they are.
 
 use super::Guest;
+use crate::arch::gic::messages::is_message;
 use crate::arch::gic::{self, GicError};
 use crate::arch::percpu::{self, MAX_CPUS};
 use alloc::vec::Vec;
+use core::ops::Range;
 use spin::Mutex;
 use vdev::layout::TIMER_INTERRUPT;
 use vdev::vgic::{Outside, PRIVATE};
@@ -13,8 +15,19 @@ pub const MAINTENANCE_INTERRUPT: u32 = 25;
 
 /// Shared interrupts that are taken: by a guest, or by the core itself.
 static OWNERS: Mutex<Vec<(u32, Option<&'static Guest>)>> = Mutex::new(Vec::new());
+/// LPIs of guests' functions.
+static SENDERS: Mutex<Vec<Sender>> = Mutex::new(Vec::new());
 /// The vCPU that each CPU is loaded with.
 static HERE: [Mutex<Option<(&'static Guest, usize)>>; MAX_CPUS] = [const { Mutex::new(None) }; MAX_CPUS];
+
+/// A function whose messages come as LPIs, one for each event from 0 on.
+#[derive(Debug)]
+struct Sender {
+    lpis: Range<u32>,
+    guest: &'static Guest,
+    /// The device ID as the guest knows it.
+    device: u32,
+}
 
 /// Takes a shared interrupt for the core, or for a guest that is being built. Whether it was free.
 pub fn claim_interrupt(intid: u32) -> bool {
@@ -38,6 +51,11 @@ pub fn give_interrupt(intid: u32, guest: &'static Guest) {
     }
 }
 
+/// Says whose LPIs these are, and of which function, by the device ID that the guest knows.
+pub fn give_messages(lpis: Range<u32>, guest: &'static Guest, device: u32) {
+    SENDERS.lock().push(Sender { lpis, guest, device });
+}
+
 /// Says which vCPU this CPU is loaded with.
 pub fn set_here(here: Option<(&'static Guest, usize)>) -> Result<(), GicError> {
     if let Some(slot) = HERE.get(percpu::this().index()) {
@@ -56,8 +74,12 @@ pub fn set_here(here: Option<(&'static Guest, usize)>) -> Result<(), GicError> {
 }
 
 /// Hands an interrupt that was acknowledged, and whose priority was dropped, to the guest that owns it. If it returns
-/// `true`, the guest will deactivate it.
+/// `true`, nobody else deactivates it: the guest will, or it is an LPI, which is not active.
 pub fn forward(intid: u32) -> bool {
+    if is_message(intid) {
+        forward_message(intid);
+        return true;
+    }
     let owner = if intid == TIMER_INTERRUPT {
         HERE.get(percpu::this().index()).and_then(|slot| *slot.lock())
     } else if intid >= PRIVATE {
@@ -71,6 +93,16 @@ pub fn forward(intid: u32) -> bool {
         None
     };
     owner.is_some_and(|(guest, vcpu)| guest.take_interrupt(vcpu, intid))
+}
+
+fn forward_message(intid: u32) {
+    let senders = SENDERS.lock();
+    let sender = senders.iter().find(|sender| sender.lpis.contains(&intid));
+    let target = sender.map(|sender| (sender.guest, sender.device, intid - sender.lpis.start));
+    drop(senders);
+    if let Some((guest, device, event)) = target {
+        guest.take_message(device, event);
+    }
 }
 
 /// The machine as a guest's virtual GIC sees it, while `vcpu` is being served on its own CPU (or none is).

@@ -1,14 +1,14 @@
 //! A guest's memory: its banks of RAM, its stage 2, and what it gave back.
 
 use super::load::Load;
-use crate::arch::bulk;
 use crate::arch::mmu::{self, MapError};
+use crate::arch::{bulk, native};
 use crate::memory::{FrameTables, RamError};
 use alloc::vec::Vec;
 use core::ops::Range;
 use driver_abi::Domain;
 use mmio::OutOfTableMemory;
-use stage2::{AddressSpace, Attributes, Geometry, Invalidate};
+use stage2::{Access, AddressSpace, Attributes, Geometry, Invalidate};
 
 /// One bank of RAM, physically contiguous.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +103,38 @@ impl Memory {
     /// Whether `ipa` lies in the guest's RAM.
     pub fn is_ram(&self, ipa: u64) -> bool {
         self.banks.iter().any(|bank| bank.physical(ipa, 1).is_some())
+    }
+
+    /// Copies what lies at `ipa` in the guest's RAM.
+    ///
+    /// # Errors
+    /// Not all of it is RAM that the guest has, or it cannot be mapped.
+    pub fn read(&self, ipa: u64, into: &mut [u8]) -> Result<(), MemoryError> {
+        let (mut at, mut rest) = (ipa, into);
+        while !rest.is_empty() {
+            // Pages may have been given back one by one.
+            let in_page = native(stage2::PAGE_SIZE - at % stage2::PAGE_SIZE).min(rest.len());
+            let (piece, after) = rest.split_at_mut(in_page);
+            let size = piece.len() as u64;
+            let physical = self.banks.iter().find_map(|bank| bank.physical(at, size));
+            let physical = physical.filter(|_| self.is_mapped(at));
+            let physical = physical.ok_or(MemoryError::NotItsPages { ipa: at, size })?;
+            mmu::read_guest(physical.start, piece)?;
+            at += size;
+            rest = after;
+        }
+        Ok(())
+    }
+
+    /// Maps a page that devices write their messages to, and that nobody reads.
+    pub fn map_doorbell(&mut self, ipa: u64, address: u64) -> Result<(), MemoryError> {
+        let attributes = Attributes {
+            access: Access::Write,
+            ..Attributes::DEVICE
+        };
+        Ok(self
+            .space
+            .map(&mut self.tables, ipa, address, stage2::PAGE_SIZE, attributes)?)
     }
 
     /// Whether a part of the range lies in the guest's RAM, given back or not.

@@ -7,8 +7,9 @@
 //! Nothing that a guest does may stop the core: each exit ends in an answer, in an exception inside the guest, or in the
 //! guest's own end with a line that says why.
 //!
-//! Locks: `bars` is taken before `devices` and `memory`, and by nobody who may be called back by a walker. `memory` is held while [`Core::with_walkers`]' walkers work, `devices` during [`Core::set_switches`]; the
-//! core, in turn, may hide a device while a walker works, which takes `devices` but not `memory`.
+//! Locks: `bars` is taken before `devices` and `memory`, and by nobody who may be called back by a walker. `memory` is
+//! held while [`Core::with_walkers`]' walkers work, `devices` during [`Core::set_switches`]; the core, in turn, may hide a
+//! device while a walker works, which takes `devices` but not `memory`. Who takes both takes `memory` first.
 
 mod build;
 mod control;
@@ -19,6 +20,7 @@ mod interrupts;
 mod lists;
 mod load;
 mod memory;
+mod messages;
 mod passed;
 mod restart;
 mod run;

@@ -7,6 +7,7 @@ use super::interrupts::{self, Board};
 use super::{control, lists};
 use crate::arch::{cpu, gic, percpu};
 use core::sync::atomic::Ordering;
+use vdev::its::Its;
 use vdev::vgic::{Flushed, ListRegister};
 
 /// What a vCPU's own CPU keeps of it.
@@ -115,7 +116,14 @@ impl Guest {
         lists::load(entries, flushed);
         let exit = frame.run();
         let ended_without = lists::store(entries, flushed.used);
-        self.devices.lock().gic.sync(vcpu, entries, ended_without, board);
+        let has_commands = {
+            let mut devices = self.devices.lock();
+            devices.gic.sync(vcpu, entries, ended_without, board);
+            devices.its.as_ref().is_some_and(Its::has_work)
+        };
+        if has_commands {
+            self.run_its(vcpu);
+        }
         exit
     }
 }

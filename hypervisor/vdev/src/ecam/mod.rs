@@ -17,7 +17,7 @@
 //!   - PCI Express, read-only, with the function-level reset if the function has it. Link, slot and root registers
 //!     read zero.
 //!   - Power management: D0 only. Writes have no effect, so that the core never finds a function asleep.
-//!   - MSI and MSI-X if the guest has an interrupt translation service ([`Messages`]). Enable, masks, address and data
+//!   - MSI and MSI-X if an interrupt translation service takes the function's messages ([`Messages`]). Enable, masks, address and data
 //!     are forwarded. The address is the guest's: the write that a message is goes through the SMMU. MSI-X tables
 //!     are in a BAR. Without an ITS, or with a GICv2m frame, a message could raise anybody's interrupt, so both
 //!     are hidden, and interrupts go by INTx. MSI's pending bits read zero.
@@ -53,12 +53,12 @@ pub struct Decoded {
     pub address: u64,
 }
 
-/// Whether a guest sees that its functions can send messages.
+/// Whether a guest sees that a function can send messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Messages {
-    /// It has no interrupt translation service, which is what keeps messages of functions apart.
+    /// No interrupt translation service takes them, which is what keeps messages of functions apart.
     Hidden,
-    /// It has one.
+    /// One does.
     Shown,
 }
 
@@ -93,17 +93,15 @@ pub struct Ecam {
     last_bus: u8,
     /// BARs may have come, gone or moved since somebody asked.
     moved: bool,
-    messages: Messages,
     functions: Vec<VirtualFunction>,
 }
 
 impl Ecam {
     /// An empty segment of buses `0..=last_bus`.
-    pub fn new(last_bus: u8, messages: Messages) -> Ecam {
+    pub fn new(last_bus: u8) -> Ecam {
         Ecam {
             last_bus,
             moved: true,
-            messages,
             functions: Vec::new(),
         }
     }
@@ -118,7 +116,7 @@ impl Ecam {
     ///
     /// # Errors
     /// See [`Error`]; nothing is changed.
-    pub fn add(&mut self, bdf: Bdf, function: &Function) -> Result<(), Error> {
+    pub fn add(&mut self, bdf: Bdf, function: &Function, messages: Messages) -> Result<(), Error> {
         if bdf.bus() > self.last_bus {
             return Err(Error::NoSuchBus {
                 bdf,
@@ -133,8 +131,7 @@ impl Ecam {
         if self.functions.iter().any(|other| other.bdf == bdf) {
             return Err(Error::Taken { bdf });
         }
-        self.functions
-            .push(VirtualFunction::new(bdf, function, self.messages));
+        self.functions.push(VirtualFunction::new(bdf, function, messages));
         self.mark_multi_function(bdf);
         Ok(())
     }

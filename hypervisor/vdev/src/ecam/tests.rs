@@ -66,8 +66,8 @@ fn edu(physical: Bdf) -> Function {
 
 /// An ECAM with one function, at 00:01.0, which is 00:02.0 outside.
 fn ecam() -> Ecam {
-    let mut ecam = Ecam::new(0, Messages::Hidden);
-    ecam.add(bdf(1, 0), &edu(bdf(2, 0))).unwrap();
+    let mut ecam = Ecam::new(0);
+    ecam.add(bdf(1, 0), &edu(bdf(2, 0)), Messages::Hidden).unwrap();
     ecam
 }
 
@@ -143,16 +143,16 @@ fn what_cannot_be_shown_is_refused() {
         ..edu(bdf(4, 0))
     };
     assert_eq!(
-        ecam.add(bdf(4, 0), &bridge),
+        ecam.add(bdf(4, 0), &bridge, Messages::Hidden),
         Err(Error::IsBridge { physical: bdf(4, 0) })
     );
     assert_eq!(
-        ecam.add(bdf(1, 0), &edu(bdf(5, 0))),
+        ecam.add(bdf(1, 0), &edu(bdf(5, 0)), Messages::Hidden),
         Err(Error::Taken { bdf: bdf(1, 0) })
     );
     let far = Bdf::new(1, 0, 0).unwrap();
     assert_eq!(
-        ecam.add(far, &edu(bdf(5, 0))),
+        ecam.add(far, &edu(bdf(5, 0)), Messages::Hidden),
         Err(Error::NoSuchBus {
             bdf: far,
             last_bus: 0
@@ -166,6 +166,6 @@ fn a_device_with_two_functions_says_so() {
     let mut ecam = ecam();
     ecam.set_present(bdf(1, 0), true);
     assert_eq!(ecam.read(AT + 0xe, 1), 0, "the guest has one function of it");
-    ecam.add(bdf(1, 1), &edu(bdf(2, 1))).unwrap();
+    ecam.add(bdf(1, 1), &edu(bdf(2, 1)), Messages::Hidden).unwrap();
     assert_eq!(ecam.read(AT + 0xe, 1), 0x80);
 }

@@ -144,7 +144,22 @@ impl GicV3 {
             base: base + SGI_BASE,
         }
         .quiet(0);
+        if let Err(error) = its::Redistributor::new(region, base).turn_off(&Now) {
+            log::warn!(target: "gic", "CPU {cpu}: {error}");
+        }
         self.settle_redistributor()
+    }
+
+    /// The redistributor of a CPU that has set it up: region and offset.
+    pub(super) fn redistributor_of(&self, cpu: usize) -> Result<(&Region, usize), GicError> {
+        let own = self.own.get(cpu).and_then(Once::get);
+        let (index, base) = own.ok_or(GicError::NotReady)?;
+        Ok((self.redistributors.get(*index).ok_or(GicError::NotReady)?, *base))
+    }
+
+    /// Bits of an interrupt's number: GICD_TYPER.IDbits.
+    pub(super) fn id_bits(&self) -> u32 {
+        (self.distributor.read32(GICD_TYPER) >> 19 & 0x1f) + 1
     }
 
     /// Where the redistributor for that affinity is: region and offset.
@@ -195,9 +210,7 @@ impl GicV3 {
 
     /// This CPU's redistributor.
     fn own(&self) -> Result<(&Region, usize), GicError> {
-        let own = self.own.get(percpu::this().index()).and_then(Once::get);
-        let (index, base) = own.ok_or(GicError::NotReady)?;
-        Ok((self.redistributors.get(*index).ok_or(GicError::NotReady)?, *base))
+        self.redistributor_of(percpu::this().index())
     }
 
     /// The registers that hold an interrupt's state.
