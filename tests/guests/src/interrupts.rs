@@ -8,12 +8,13 @@ use crate::registers::Registers;
 use aarch64_cpu::asm::{barrier, wfi};
 use aarch64_cpu::registers::{CNTV_CTL_EL0, CNTV_CVAL_EL0, MPIDR_EL1};
 use core::arch::asm;
+use core::ops::RangeInclusive;
 use tock_registers::interfaces::{Readable, Writeable};
 
 /// The virtual timer's interrupt.
 const TIMER: u32 = 27;
-/// INTIDs from here on mean that nothing is pending.
-const SPECIAL: u32 = 1020;
+/// These INTIDs mean that nothing is pending.
+const SPECIAL: RangeInclusive<u32> = 1020..=1023;
 /// SPIs begin here; below are the CPU's own interrupts, which its redistributor holds.
 const FIRST_SPI: u32 = 32;
 const LOWEST_PRIORITY: u64 = 0xff;
@@ -27,10 +28,14 @@ const IGROUPR: u64 = 0x0080;
 const ISENABLER: u64 = 0x0100;
 const IPRIORITYR: u64 = 0x0400;
 const IROUTER: u64 = 0x6000;
+const PROPBASER: u64 = 0x0070;
+const PENDBASER: u64 = 0x0078;
 const SGI_FRAME: u64 = 0x1_0000;
 /// GICD_CTLR with one security state or seen from the non-secure side: ARE and EnableGrp1.
 const CTLR_ARE: u32 = 1 << 4;
 const CTLR_ENABLE_GROUP1: u32 = 1 << 1;
+/// GICR_CTLR.
+const ENABLE_LPIS: u32 = 1 << 0;
 /// GICR_WAKER.
 const PROCESSOR_SLEEP: u32 = 1 << 1;
 const CHILDREN_ASLEEP: u32 = 1 << 2;
@@ -50,6 +55,7 @@ macro_rules! write_register {
 #[derive(Debug, Clone, Copy)]
 pub struct Interrupts {
     distributor: Registers,
+    redistributor: Registers,
     own: Registers,
 }
 
@@ -80,7 +86,11 @@ impl Interrupts {
         write_register!("ICC_IGRPEN1_EL1", 1_u64);
         barrier::isb(barrier::SY);
 
-        let interrupts = Interrupts { distributor, own };
+        let interrupts = Interrupts {
+            distributor,
+            redistributor,
+            own,
+        };
         interrupts.enable(TIMER);
         interrupts
     }
@@ -101,6 +111,13 @@ impl Interrupts {
         frame.write32(ISENABLER + word, bit);
     }
 
+    /// Lets LPIs come to this CPU, with what GICR_PROPBASER and GICR_PENDBASER say of their tables.
+    pub(crate) fn enable_lpis(&self, configuration: u64, pending: u64) {
+        self.redistributor.write64(PROPBASER, configuration);
+        self.redistributor.write64(PENDBASER, pending);
+        self.redistributor.write32(CTLR, ENABLE_LPIS);
+    }
+
     /// Waits for an interrupt until `deadline`. The one that came is active until [`finish`](Self::finish).
     pub fn wait(&self, deadline: Instant) -> Option<u32> {
         loop {
@@ -108,7 +125,7 @@ impl Interrupts {
             CNTV_CTL_EL0.write(CNTV_CTL_EL0::ENABLE::SET);
             barrier::isb(barrier::SY);
             let id = acknowledge();
-            if id < SPECIAL {
+            if !SPECIAL.contains(&id) {
                 stop_timer();
                 if id != TIMER {
                     return Some(id);
@@ -119,7 +136,7 @@ impl Interrupts {
                 stop_timer();
                 return None;
             }
-            if id >= SPECIAL {
+            if SPECIAL.contains(&id) {
                 wfi();
             }
         }
@@ -151,5 +168,5 @@ fn acknowledge() -> u32 {
     // SAFETY: it marks an interrupt as active; the caller handles it.
     unsafe { asm!("mrs {}, ICC_IAR1_EL1", out(reg) id, options(nostack, nomem)) };
     barrier::dsb(barrier::SY);
-    u32::try_from(id & 0xff_ffff).unwrap_or(SPECIAL)
+    u32::try_from(id & 0xff_ffff).unwrap_or(*SPECIAL.end())
 }

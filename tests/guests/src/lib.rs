@@ -12,6 +12,7 @@ pub mod edu;
 pub mod hypervisor;
 pub mod interrupts;
 pub mod machine;
+pub mod messages;
 pub mod pci;
 pub mod ram;
 mod registers;

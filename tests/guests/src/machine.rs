@@ -61,6 +61,12 @@ impl Machine {
         })
     }
 
+    /// Where the interrupt translation service lies.
+    pub(crate) fn translation_service(&self) -> Option<u64> {
+        let node = self.tree.find_compatible(&["arm,gic-v3-its"])?;
+        Some(first_reg(node)?.start)
+    }
+
     /// The value of `NAME=0x...` in the bootargs.
     pub fn argument(&self, name: &str) -> Option<u64> {
         let value = self

@@ -9,7 +9,12 @@ const SLOTS: u8 = 32;
 const ID: u64 = 0x00;
 const COMMAND: u64 = 0x04;
 const BAR0: u64 = 0x10;
+const CAPABILITIES: u64 = 0x34;
 const INTERRUPT: u64 = 0x3c;
+/// Message signalled interrupts: capability ID, and in the first word: enabled, an address of 64 bits.
+const MSI: u32 = 0x05;
+const MSI_ENABLE: u32 = 1 << 16;
+const MSI_64_BIT: u32 = 1 << 23;
 /// Command: memory space and bus mastering.
 const MEMORY: u32 = 1 << 1;
 const BUS_MASTER: u32 = 1 << 2;
@@ -34,6 +39,11 @@ impl Function {
     /// Function 0 of `slot`.
     pub const fn new(slot: u8) -> Function {
         Function { slot: slot % SLOTS }
+    }
+
+    /// Its requester ID.
+    pub(crate) fn requester_id(self) -> u16 {
+        u16::from(self.slot) << 3
     }
 
     /// Its number in the first cell of an `interrupt-map` entry.
@@ -88,6 +98,43 @@ impl Pci {
         // The upper half of the word is the status register: writing its bits back would clear them.
         let command = self.read(function, COMMAND) & 0xffff;
         self.write(function, COMMAND, command | MEMORY | BUS_MASTER);
+    }
+
+    /// Has it send messages instead of raising its pin: `data` to `address`. Whether it can (PCI 6.8.1).
+    pub fn send_messages(&self, function: Function, address: u64, data: u32) -> bool {
+        let Some(at) = self.capability(function, MSI) else {
+            return false;
+        };
+        let control = self.read(function, at);
+        let data_at = if control & MSI_64_BIT == 0 {
+            at + 8
+        } else {
+            at + 12
+        };
+        self.write(function, at + 4, (address & 0xffff_ffff) as u32);
+        if data_at == at + 12 {
+            self.write(function, at + 8, (address >> 32) as u32);
+        }
+        self.write(function, data_at, data);
+        self.write(function, at, control | MSI_ENABLE);
+        true
+    }
+
+    /// Where its capability with that ID is.
+    fn capability(&self, function: Function, id: u32) -> Option<u64> {
+        let mut at = u64::from(self.read(function, CAPABILITIES) & 0xfc);
+        // The list has room for so many.
+        for _ in 0..48 {
+            if at < 0x40 {
+                break;
+            }
+            let header = self.read(function, at);
+            if header & 0xff == id {
+                return Some(at);
+            }
+            at = u64::from(header >> 8 & 0xfc);
+        }
+        None
     }
 
     /// Its interrupt pin: 1 for INTA.

@@ -10,6 +10,7 @@ mod program {
     use core::fmt;
     use guests::clock::Instant;
     use guests::edu::{Completion, Direction, Edu, Transfer};
+    use guests::messages::{self, Messages};
     use guests::ram::{Page, pattern, secret};
     use guests::{Machine, hypervisor, println};
 
@@ -38,6 +39,7 @@ mod program {
         };
         alice.secrets.iter().for_each(|page| page.fill(secret));
         alice.find_device();
+        alice.ring();
         let mut reported = None;
         loop {
             alice.round();
@@ -68,6 +70,8 @@ mod program {
         received: Page,
         /// Her device and its interrupt.
         device: Option<(Edu, u32)>,
+        /// Who takes its messages, if it sends some.
+        messages: Option<Messages>,
         rounds: u64,
         /// What the last round's DMA brought was equal.
         dma_is_good: bool,
@@ -82,6 +86,7 @@ mod program {
                 sent: machine.page(SENT, PAGE)?,
                 received: machine.page(RECEIVED, PAGE)?,
                 device: None,
+                messages: None,
                 rounds: 0,
                 dma_is_good: true,
             })
@@ -99,12 +104,50 @@ mod program {
                 println!("alice: no edu device");
                 return;
             };
+            if self.machine.bootargs.split(' ').any(|word| word == "messages") {
+                match Messages::of(self.machine, edu.function()) {
+                    Ok(messages) => {
+                        self.device = Some((edu, messages::LPI));
+                        self.messages = Some(messages);
+                    }
+                    Err(what) => println!("alice: no messages: {what}"),
+                }
+                return;
+            }
             let Some(line) = self.machine.interrupt_of(edu.function()) else {
                 println!("alice: no interrupt for {}", edu.function());
                 return;
             };
             self.machine.interrupts.enable(line);
             self.device = Some((edu, line));
+        }
+
+        /// Writes to the doorbell herself, and has her device write there as to memory. What comes of that is up to the
+        /// device ID that the machine gives such writes: it must be none that is mapped.
+        fn ring(&self) {
+            let (Some(messages), Some((edu, _))) = (&self.messages, &self.device) else {
+                return;
+            };
+            let interrupts = &self.machine.interrupts;
+            println!(
+                "doorbell, written by the CPU: {}",
+                Came(messages.ring(interrupts))
+            );
+            self.sent.fill(|_| 0);
+            let event = Transfer {
+                direction: Direction::FromMemory,
+                memory: self.sent.address(),
+                window: 0,
+                size: 4,
+            };
+            let ring = Transfer {
+                direction: Direction::ToMemory,
+                memory: messages.doorbell(),
+                ..event
+            };
+            edu.transfer(interrupts, event);
+            edu.transfer_quietly(ring);
+            println!("doorbell, written by DMA: {}", Came(messages::came(interrupts)));
         }
 
         /// Sends a page to the device and gets it back elsewhere. The first result is printed, and any that differs
@@ -157,6 +200,18 @@ mod program {
                 Some(page.address() + word as u64 * 8)
             });
             changed.map_or(Canary::Intact, |address| Canary::Changed { address })
+        }
+    }
+
+    /// An interrupt that came, if any.
+    struct Came(Option<u32>);
+
+    impl fmt::Display for Came {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            match self.0 {
+                Some(id) => write!(f, "INTERRUPT {id}"),
+                None => write!(f, "nothing comes"),
+            }
         }
     }
 
