@@ -56,7 +56,7 @@ impl System {
             };
             match self.map_events(guest, master, events, page) {
                 Ok(messages) => {
-                    log::info!(target: "msi", "{} for {}: {events} messages, LPIs {}–{}",
+                    log::info!(target: "msi", "{} for {}: its messages are LPIs {}..={}",
                         master.identity, guest.name, messages.lpis.start, messages.lpis.end - 1);
                     page = Some(messages.page);
                     passed.messages = Some(messages);

@@ -24,6 +24,8 @@ pub enum TreeDamage {
     NoMemory,
     /// The interrupt controller is missing.
     NoGic,
+    /// Who takes messages is missing.
+    NoIts,
 }
 
 impl TreeDamage {
@@ -39,6 +41,7 @@ impl TreeDamage {
             TreeDamage::Nops => dtb.scatter_nops(),
             TreeDamage::NoMemory => dtb.remove("memory")?,
             TreeDamage::NoGic => dtb.remove("intc")?,
+            TreeDamage::NoIts => dtb.remove("its")?,
         }
         let mut blob = dtb.emit();
         match self {
@@ -130,6 +133,8 @@ mod tests {
             ),
             (0, 0, 1)
         );
+        let no_its = Dtb::parse(&apply(TreeDamage::NoIts)).unwrap();
+        assert_eq!((count(&no_its, b"intc"), count(&no_its, b"its")), (1, 0));
 
         assert_eq!(
             Dtb::parse(&apply(TreeDamage::BadMagic)),
