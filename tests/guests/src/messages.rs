@@ -77,10 +77,10 @@ impl Messages {
             [0x05, 0, 0, 0],
         ];
         queue.fill(|word| commands.as_flattened().get(word).copied().unwrap_or(0));
-        let end = size_of_val(&commands) as u32;
-        self.registers.write64(CWRITER, end.into());
+        let end = size_of_val(&commands) as u64;
+        self.registers.write64(CWRITER, end);
         let deadline = Instant::now().after_us(LIMIT_US);
-        while self.registers.read32(CREADR) != end {
+        while u64::from(self.registers.read32(CREADR)) != end {
             if Instant::now() >= deadline {
                 return false;
             }
