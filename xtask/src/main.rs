@@ -16,6 +16,7 @@ mod bundle;
 mod ci;
 mod corpus;
 mod cpio;
+mod filter;
 mod flags;
 mod fuzz;
 mod guest;

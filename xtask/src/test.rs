@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::build;
+use crate::filter::may_name_a_test;
 use crate::flags;
 use crate::one_image::{Booted, one_image};
-use crate::project::{Project, show, step};
+use crate::project::{Project, counted, show, step};
 use crate::scenario::{self, Bench, Judged, Named, Prepared, log_path};
 use crate::setup;
+use crate::usage::wrong;
 
 /// How many machines run at the same time, unless the command line says otherwise.
 const JOBS: usize = 2;
@@ -36,6 +38,11 @@ impl Count {
 impl flags::Test {
     pub(crate) fn run(self) -> Result<()> {
         let project = Project::find()?;
+        if let Some(filter) = &self.filter
+            && !may_name_a_test(&project, &scenario::all(&project)?, filter)?
+        {
+            return Err(wrong(format!("no test has {filter:?} in its name")));
+        }
         let mut count = self.host_tests(&project)?;
         let mut failures: Vec<String> = Vec::new();
         if !self.host_only {
@@ -132,7 +139,7 @@ impl flags::Test {
         let jobs = self.jobs.unwrap_or(JOBS).max(1);
         step(
             "system",
-            format!("{} scenarios, {jobs} at a time", scenarios.len(),),
+            format!("{}, {jobs} at a time", counted(scenarios.len(), "scenario")),
         );
 
         let mut count = Count::default();

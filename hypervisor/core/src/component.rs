@@ -35,7 +35,7 @@ pub enum LoadFailure {
     #[error(transparent)]
     Refused(#[from] LoadError),
     /// It drives other SMMUs than those of this machine.
-    #[error("drives {drives}, no SMMU here is compatible")]
+    #[error("it drives {drives}, and no SMMU that waits for a driver is that")]
     NoSmmu {
         /// The `compatible` strings of its manifest.
         drives: String,

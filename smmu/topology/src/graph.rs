@@ -228,6 +228,13 @@ impl Graph {
         self.smmus.get(index.0)
     }
 
+    /// Tells how many stream match registers an SMMU has, for who has read that from it.
+    pub fn know_match_registers(&mut self, smmu: SmmuIndex, count: usize) {
+        if let Some(smmu) = self.smmus.get_mut(smmu.0) {
+            smmu.match_registers = Some(count);
+        }
+    }
+
     /// All buses whose devices have requester IDs, in the order of the tree.
     pub fn buses(&self) -> &[Bus] {
         &self.buses

@@ -115,7 +115,12 @@ impl Display for Report<'_> {
             "groups of devices that no SMMU keeps apart",
             several.map(|group| {
                 let names: Vec<String> = group.masters.iter().map(|index| self.name(*index)).collect();
-                let streams = group.streams.iter().map(ToString::to_string);
+                let first = group.streams.first().map(|stream| stream.smmu);
+                let is_at_one = group.streams.iter().all(|stream| Some(stream.smmu) == first);
+                let streams = group.streams.iter().map(|stream| match graph.smmu(stream.smmu) {
+                    Some(smmu) if !is_at_one => alloc::format!("{stream} at {}", smmu.path),
+                    _ => stream.to_string(),
+                });
                 let places = group
                     .peers_at
                     .iter()
@@ -209,7 +214,7 @@ impl Report<'_> {
         if let Some(limit) = smmu.kind.match_registers {
             let Demand { enabled, all } = demand;
             let without = without("without PCI functions; ");
-            let (most, limit) = match self.match_registers {
+            let (most, limit) = match self.match_registers.or(smmu.match_registers) {
                 Some(registers) => ("", registers),
                 None => ("at most ", limit),
             };
@@ -424,9 +429,9 @@ impl Display for Interrupts<'_> {
         }
         if banks > 0 {
             let mut word = String::new();
-            write!(word, "{banks} of context banks")?;
+            write!(word, "{banks} for context banks")?;
             words.push(word);
         }
-        f.write_str(or_none(&words.join(" ")))
+        f.write_str(or_none(&words.join(", ")))
     }
 }

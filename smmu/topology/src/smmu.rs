@@ -75,6 +75,8 @@ pub struct Smmu {
     pub secure_config_access: bool,
     /// Path of the node whose status disables it, if one does.
     pub disabled_by: Option<String>,
+    /// How many stream match registers it has, where somebody read that from it.
+    pub match_registers: Option<usize>,
     /// The highest stream ID of the masters that are covered by it.
     pub max_stream: Option<u32>,
 }
@@ -249,6 +251,7 @@ fn read<'t>(
         match_mask,
         secure_config_access: node.has("calxeda,smmu-secure-config-access"),
         disabled_by,
+        match_registers: None,
         max_stream: None,
     }
 }

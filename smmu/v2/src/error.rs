@@ -61,7 +61,7 @@ pub enum Error {
         stream: Stream,
     },
     /// There are not enough stream mapping groups.
-    #[error("{demand} more stream mapping groups are needed; of {capacity}, {free} are free")]
+    #[error("stream mapping groups needed: {demand}, of {capacity} free: {free}")]
     Groups {
         /// How many are needed.
         demand: usize,
@@ -71,7 +71,7 @@ pub enum Error {
         capacity: usize,
     },
     /// There is no context bank for another address space.
-    #[error("{demand} context banks are needed for as many address spaces, and there are {capacity}")]
+    #[error("context banks needed, one for each address space: {demand}, and there are {capacity}")]
     Banks {
         /// How many are needed.
         demand: usize,

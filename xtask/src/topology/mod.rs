@@ -131,8 +131,10 @@ impl flags::Topology {
             for (smmu, demand) in graph.smmus().iter().zip(graph.demands()) {
                 if smmu.kind.match_registers.is_some() && demand.enabled > registers {
                     problems.push(format!(
-                        "{}: its enabled masters need {} stream matches, and it has registers for {registers}",
-                        smmu.path, demand.enabled
+                        "{}: its enabled masters need {} stream {}, and it has registers for {registers}",
+                        smmu.path,
+                        demand.enabled,
+                        if demand.enabled == 1 { "match" } else { "matches" },
                     ));
                 }
             }

@@ -38,7 +38,7 @@ impl System {
         let started_us = timer::now_us();
         let wanted = self.wanted();
         if wanted.is_empty() {
-            log::info!(target: "component", "{}: not needed, no SMMU waits for a driver", candidate.name);
+            log::info!(target: "component", "{}: not needed: no SMMU waits for a driver", candidate.name);
             return;
         }
         match candidate.load(&wanted) {

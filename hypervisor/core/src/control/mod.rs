@@ -102,7 +102,11 @@ impl System {
         let mut graph = Graph::build_gated(&tree, &functions, &not_shut);
         for (index, unit) in units.iter().enumerate() {
             if let Ok(report) = &unit.gate {
-                graph.limit_stream_bits(&tree, topology::SmmuIndex(index), report.stream_bits.into());
+                let index = topology::SmmuIndex(index);
+                graph.limit_stream_bits(&tree, index, report.stream_bits.into());
+                if let Some(count) = report.match_registers {
+                    graph.know_match_registers(index, count);
+                }
             }
         }
         for diagnostic in graph.diagnostics() {

@@ -13,6 +13,8 @@ pub struct Report {
     pub version: String,
     /// Bits of stream ID that it tells apart.
     pub stream_bits: u8,
+    /// How many streams it matches at once; nothing if it does not match them.
+    pub match_registers: Option<usize>,
     /// The widest IPA that it translates, in bits.
     pub input_bits: u8,
     /// The widest physical address that it emits, in bits.
@@ -110,6 +112,7 @@ fn report_v2(features: &v2::Features, found: Found) -> Report {
             features.banks
         ),
         stream_bits: features.compared_bits(),
+        match_registers: features.stream_match.then_some(features.groups.into()),
         input_bits,
         output_bits,
         found,
@@ -120,6 +123,7 @@ fn report_v3(features: &v3::Features, found: Found) -> Report {
     Report {
         version: format!("SMMUv{}.{}", features.major, features.minor),
         stream_bits: features.stream_bits,
+        match_registers: None,
         input_bits: features.output_bits,
         output_bits: features.output_bits,
         found,

@@ -21,10 +21,7 @@ fn groups_run_short() {
             capacity: 3
         }
     );
-    assert_eq!(
-        error.to_string(),
-        "2 more stream mapping groups are needed; of 3, 1 are free"
-    );
+    assert_eq!(error.to_string(), "stream mapping groups needed: 2, of 3 free: 1");
     assert_eq!(fake.take_log(), []);
     driver.attach(&exact([4, 5, 6, 7]), &domain(2)).unwrap();
     assert!((4..8).all(|stream| bank_of(&fake, stream) == Some(1)));

@@ -34,7 +34,7 @@ impl SmmuDriver for Full {
     fn attach(&mut self, streams: &[Stream], _: &Domain) -> Result<(), Status> {
         warn(
             "attach",
-            &format_args!("{} groups are needed; of 7, 0 are free", streams.len()),
+            &format_args!("groups needed: {}, of 7 free: 0", streams.len()),
         );
         Err(Status::NO_ROOM)
     }
