@@ -1,7 +1,7 @@
 //! Runs QEMU: bounded in time, watched line by line, and never left behind.
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, PipeReader, Read, Write, pipe, stdin, stdout};
+use std::io::{IsTerminal, PipeReader, Read, Write, pipe, stdin};
 use std::mem::take;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::guest::{Keyboard, Raw, Typed};
+use crate::output;
 
 /// Bytes that are passed on at once, in either direction.
 const AT_ONCE: usize = 4096;
@@ -235,8 +236,7 @@ pub(crate) fn run(
         let (complete, over) = match event {
             Event::Output(bytes) => {
                 if is_live {
-                    // Whoever does not want to see it has ended the run.
-                    let _closed = stdout().write_all(&bytes).and_then(|()| stdout().flush());
+                    output::write_now(&bytes);
                 }
                 (written.push(&bytes), false)
             }

@@ -53,7 +53,7 @@ struct Runner<'a> {
 
 impl flags::Run {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        match guest::Options::read(&self).map_err(wrong)? {
+        match guest::Options::read(&self).map_err(|error| wrong(format!("{error:#}")))? {
             Some(options) => guest::run(&self, &options),
             None => self.tell().map(|()| ExitCode::SUCCESS),
         }
