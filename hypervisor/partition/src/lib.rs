@@ -139,6 +139,8 @@ pub enum Wait {
     Guest,
     /// The device: it reads as absent until it is live.
     Device,
+    /// The device: it sits in a hot-plug slot of its own, which is empty until the device is live. Then it arrives.
+    Slot,
     /// Nobody: the device is visible at once, and its DMA is blocked until it is live.
     No,
 }

@@ -172,8 +172,9 @@ fn device(node: Node<'_>) -> Result<Device> {
     let wait = match node.required("wait")?.text()? {
         "guest" => Wait::Guest,
         "device" => Wait::Device,
+        "slot" => Wait::Slot,
         "no" => Wait::No,
-        other => return Err(unknown_word(node, "wait", other, "guest, device and no")),
+        other => return Err(unknown_word(node, "wait", other, "guest, device, slot and no")),
     };
     let dma = match node.required("dma")?.text()? {
         "isolated" => Dma::Isolated,

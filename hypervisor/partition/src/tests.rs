@@ -216,6 +216,23 @@ fn a_region_may_be_left_to_the_core() {
 }
 
 #[test]
+fn every_way_to_wait_is_read() {
+    let mut raw = good();
+    for (word, wait) in [
+        ("guest", Wait::Guest),
+        ("device", Wait::Device),
+        ("slot", Wait::Slot),
+        ("no", Wait::No),
+    ] {
+        raw.guests[0].devices[0].wait = word;
+        assert_eq!(
+            Partition::parse(&blob(&raw)).unwrap().guests[0].devices[0].wait,
+            wait
+        );
+    }
+}
+
+#[test]
 fn a_guest_may_have_the_console() {
     let mut raw = good();
     assert_eq!(Partition::parse(&blob(&raw)).unwrap().console, None);
@@ -421,7 +438,7 @@ fn devices_are_checked() {
     );
     refused(
         device(|device| device.wait = "maybe"),
-        &["wait = maybe", "guest, device and no"],
+        &["wait = maybe", "guest, device, slot and no"],
     );
     refused(
         device(|device| device.dma = "open"),

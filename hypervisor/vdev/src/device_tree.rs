@@ -43,6 +43,8 @@ pub struct Pci<'a> {
     pub windows: &'a [Window],
     /// The SPI of each function's INTx pin: place in the guest's segment, pin, INTID.
     pub interrupts: &'a [(Bdf, Pin, u32)],
+    /// There are hot-plug slots. Their bus numbers and windows are fixed, so the guest is told to leave them.
+    pub has_slots: bool,
 }
 
 /// The device tree cannot be written.
@@ -102,6 +104,9 @@ fn chosen(fdt: &mut FdtWriter, machine: &Machine<'_>) -> Result<(), Error> {
     let node = fdt.begin_node("chosen")?;
     fdt.property_string("bootargs", machine.bootargs)?;
     fdt.property_string("stdout-path", &format!("/pl011@{:x}", layout::UART))?;
+    if machine.pci.is_some_and(|pci| pci.has_slots) {
+        fdt.property_u32("linux,pci-probe-only", 1)?;
+    }
     if let Some((start, size)) = machine.initrd {
         fdt.property_u64("linux,initrd-start", start)?;
         fdt.property_u64("linux,initrd-end", start.saturating_add(size))?;

@@ -2,7 +2,6 @@
 
 use super::System;
 use super::given::{Given, Left};
-use super::guests::seen_at;
 use dma::{GuestId, MasterId};
 use pci::Bdf;
 use vdev::ecam::Action;
@@ -12,11 +11,11 @@ impl System {
     /// is reset first.
     pub fn show(&self, id: MasterId) {
         if let Some(given) = self.given(id)
-            && let (Some(guest), Some((_, bdf))) = (self.guest(given.guest), given.place)
+            && let (Some(guest), Some(_)) = (self.guest(given.guest), given.place)
             && self.clean(given)
         {
             *given.left.lock() = Left::InUse;
-            guest.show_device(seen_at(bdf), self);
+            guest.show_device(given.at, self);
         }
         self.start_ready_guests();
     }
@@ -27,7 +26,7 @@ impl System {
             && let Some((bridge, bdf)) = given.place
         {
             if let Some(guest) = self.guest(given.guest) {
-                guest.hide_device(seen_at(bdf), self);
+                guest.hide_device(given.at, self);
             }
             let mut left = given.left.lock();
             // Whatever the guest's virtual machine made of it.

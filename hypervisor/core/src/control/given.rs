@@ -34,6 +34,8 @@ pub struct Given {
     pub wait: Wait,
     /// The host bridge and the place behind it; nothing if there is no such device.
     pub place: Option<(usize, Bdf)>,
+    /// Where the guest finds it, if it is a PCI function.
+    pub at: Bdf,
     /// Held while the physical function is switched or reset, which takes long: no other lock but a guest's devices is held
     /// then.
     pub left: Mutex<Left>,
@@ -88,6 +90,7 @@ pub fn register(
             guest,
             wait: device.wait,
             place,
+            at: place.map_or(Bdf::from_requester_id(0), |(_, bdf)| seen_at(bdf)),
             left: Mutex::new(Left::Nothing),
         }));
     }
@@ -118,10 +121,36 @@ pub fn register(
             guest,
             wait: device.wait,
             place: None,
+            at: Bdf::from_requester_id(0),
             left: Mutex::new(Left::Nothing),
         });
     }
+    number_slots(&mut given);
     (registry, given)
+}
+
+/// Where a guest finds a function on its bus 0: device and function number stay, and the bus does not.
+fn seen_at(bdf: Bdf) -> Bdf {
+    Bdf::from_requester_id(bdf.requester_id() & 0xff)
+}
+
+/// Gives each function that arrives in a slot a bus of its guest's: from 1 on, in the order of the devices.
+fn number_slots(given: &mut [Given]) {
+    let mut next: Vec<(GuestId, u16)> = Vec::new();
+    for given in given
+        .iter_mut()
+        .filter(|given| given.wait == Wait::Slot && given.place.is_some())
+    {
+        let known = next.iter().position(|(guest, _)| *guest == given.guest);
+        let index = known.unwrap_or(next.len());
+        if known.is_none() {
+            next.push((given.guest, 1));
+        }
+        if let Some((_, bus)) = next.get_mut(index) {
+            given.at = Bdf::from_requester_id(*bus << 8);
+            *bus += 1;
+        }
+    }
 }
 
 /// The graph's streams as the registry and the drivers have them.

@@ -15,7 +15,8 @@ use dma::{GuestId, State};
 use partition::{Wait, When};
 use pci::{Bdf, Window};
 use sha2::{Digest, Sha512};
-use stage2::{Geometry, WalkerLimits};
+use stage2::{Geometry, PAGE_SIZE, WalkerLimits};
+use vdev::ecam::{self, Place, Wish};
 
 impl System {
     /// Builds every guest that can be built; a line says why one cannot.
@@ -61,15 +62,10 @@ impl System {
         };
         let image = member(&guest.image)?;
         let initrd = guest.initrd.as_ref().map(member).transpose()?;
-        let places: Vec<_> = self
-            .given
-            .iter()
-            .filter(|given| given.guest == id)
-            .filter_map(|given| given.place)
-            .collect();
-        let mut functions: Vec<_> = places
-            .iter()
-            .map(|(bridge, bdf)| self.passed(*bridge, *bdf))
+        let mine = || self.given.iter().filter(|given| given.guest == id);
+        let places: Vec<_> = mine().filter_map(|given| given.place).collect();
+        let mut functions: Vec<_> = mine()
+            .filter_map(|given| Some(self.passed(given.place?, given.at)))
             .collect::<Result<_, _>>()?;
         self.map_messages(id, guest, &mut functions);
         let bridge = places.first().and_then(|(bridge, _)| self.bridges.get(*bridge));
@@ -97,11 +93,12 @@ impl System {
             geometry: *geometry,
             functions: &functions,
             windows: &windows,
+            slots: &slots(&functions, &windows)?,
         };
         Guest::build(&spec).map_err(|error| error.to_string())
     }
 
-    fn passed(&self, bridge: usize, bdf: Bdf) -> Result<PassedFunction<'_>, String> {
+    fn passed(&self, (bridge, bdf): (usize, Bdf), at: Bdf) -> Result<PassedFunction<'_>, String> {
         let bridge = self.bridges.get(bridge).ok_or("there is no such host bridge")?;
         let function = bridge.fabric.get(bdf).ok_or("there is no such PCI function")?;
         let bars = bridge.memory_bars(function);
@@ -114,7 +111,7 @@ impl System {
         }
         Ok(PassedFunction {
             function,
-            at: seen_at(bdf),
+            at,
             bars,
             interrupt: bridge.interrupt(&self.tree, bdf).unwrap_or_else(|error| {
                 log::warn!(target: "pci", "{bdf}: its interrupt goes nowhere: {error}");
@@ -302,6 +299,28 @@ impl System {
     }
 }
 
+/// The hot-plug slots of a guest: one for each function that is not on its bus 0.
+fn slots(functions: &[PassedFunction<'_>], windows: &[Window]) -> Result<Vec<Place>, String> {
+    let (fixed, arriving): (Vec<_>, Vec<_>) = functions.iter().partition(|passed| passed.at.bus() == 0);
+    let wishes: Vec<Wish> = arriving
+        .iter()
+        .map(|passed| Wish {
+            size: passed
+                .bars
+                .iter()
+                .fold(0, |sum: u64, bar| {
+                    sum.saturating_add(bar.size.next_multiple_of(PAGE_SIZE))
+                })
+                .next_power_of_two(),
+            pin: passed.function.pin,
+        })
+        .collect();
+    let devices: Vec<u8> = fixed.iter().map(|passed| passed.at.device()).collect();
+    let bars = fixed.iter().flat_map(|passed| &passed.function.bars);
+    let taken: Vec<(u64, u64)> = bars.map(|bar| (bar.address, bar.size)).collect();
+    ecam::plan(&wishes, windows, &devices, &taken).map_err(|error| error.to_string())
+}
+
 /// Random bytes for a guest, if the boot loader passed any: nobody learns those of another guest from its own.
 fn seed(tree: &Tree, guest: usize) -> Option<[u8; 32]> {
     let random = tree.chosen().node()?.property("rng-seed")?.bytes();
@@ -317,9 +336,4 @@ enum Awaits {
     Device(String),
     /// A device that it will not get in this run.
     Never(String),
-}
-
-/// Where a guest finds a function: it has one bus, so device and function number stay and the bus does not.
-pub(super) fn seen_at(bdf: Bdf) -> Bdf {
-    Bdf::from_requester_id(bdf.requester_id() & 0xff)
 }

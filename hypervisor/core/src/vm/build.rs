@@ -17,7 +17,7 @@ use core::ops::Range;
 use devicetree::GicInterrupt;
 use pci::{Bdf, Function, Pin, Window};
 use stage2::Geometry;
-use vdev::ecam::{self, Ecam};
+use vdev::ecam::{self, Ecam, Place};
 use vdev::image::{self, Image};
 use vdev::its::Its;
 use vdev::layout::{self, Device, Layout};
@@ -26,8 +26,6 @@ use vdev::pl011::Pl011;
 use vdev::vgic::{self, Source, Vgic};
 use vdev::{DeviceTreeError, Machine};
 
-/// The only bus of a guest's segment.
-const LAST_BUS: u8 = 0;
 const PAGE: u64 = 4096;
 /// Banks begin on a multiple of this, so that large blocks can map them.
 const BLOCK: u64 = 2 << 20;
@@ -79,6 +77,8 @@ pub struct Spec<'a> {
     pub functions: &'a [PassedFunction<'a>],
     /// The host bridge's windows.
     pub windows: &'a [Window],
+    /// The guest's hot-plug slots, by rising bus number from 1 on.
+    pub slots: &'a [Place],
 }
 
 impl Spec<'_> {
@@ -89,6 +89,27 @@ impl Spec<'_> {
             .iter()
             .filter_map(|passed| passed.messages.as_ref());
         messages.next().map(|messages| messages.page)
+    }
+
+    /// The highest bus of the guest's segment: bus 0, and one for each slot.
+    fn last_bus(&self) -> u8 {
+        self.slots.iter().map(|slot| slot.bus).max().unwrap_or(0)
+    }
+
+    /// The device on bus 0 where a function's INTx pin comes out.
+    fn pin_at(&self, at: Bdf) -> Bdf {
+        let slot = self.slots.iter().find(|slot| slot.bus == at.bus());
+        slot.map_or(at, |slot| slot.port)
+    }
+
+    /// The interrupt of the guest's slots: one that no function has.
+    fn slot_interrupt(&self) -> Option<u32> {
+        let is_free = |intid: &u32| {
+            let mut physical = self.functions.iter().filter_map(|passed| passed.interrupt);
+            physical.all(|interrupt| interrupt.intid != *intid)
+        };
+        let mut free = (layout::UART_INTERRUPT + 1..vgic::SPI_END).filter(is_free);
+        free.next().filter(|_| !self.slots.is_empty())
     }
 
     /// The functions that send messages: the device ID that the guest knows, which is the requester ID, and the LPIs.
@@ -250,7 +271,7 @@ fn layout_of(spec: &Spec<'_>, vcpus: usize) -> Result<Layout, BuildError> {
     let ecam_size = if spec.functions.is_empty() {
         0
     } else {
-        Ecam::new(LAST_BUS).size()
+        Ecam::new(spec.last_bus()).size()
     };
     if ecam_size != 0 && layout::ECAM + ecam_size > spec.geometry.ipa_end() {
         return Err(BuildError::EcamOutOfReach(spec.geometry.ipa_bits()));
@@ -297,12 +318,24 @@ fn device_tree(
     let interrupts: Vec<(Bdf, Pin, u32)> = spec
         .functions
         .iter()
-        .filter_map(|passed| Some((passed.at, passed.function.pin?, passed.interrupt?.intid)))
+        .filter_map(|passed| {
+            Some((
+                spec.pin_at(passed.at),
+                passed.function.pin?,
+                passed.interrupt?.intid,
+            ))
+        })
+        .chain(
+            spec.slots
+                .iter()
+                .filter_map(|slot| Some((slot.port, slot.pin, spec.slot_interrupt()?))),
+        )
         .collect();
     let pci = vdev::Pci {
-        last_bus: LAST_BUS,
+        last_bus: spec.last_bus(),
         windows: spec.windows,
         interrupts: &interrupts,
+        has_slots: !spec.slots.is_empty(),
     };
     let machine = Machine {
         affinities,
@@ -322,7 +355,13 @@ fn devices(spec: &Spec<'_>, affinities: &[u64]) -> Result<Devices, BuildError> {
         .iter()
         .filter_map(|passed| passed.interrupt)
         .map(|interrupt| interrupt.intid);
-    let highest = physical.clone().max().unwrap_or(0).max(layout::UART_INTERRUPT);
+    let slot_interrupt = spec.slot_interrupt();
+    let highest = physical
+        .clone()
+        .chain(slot_interrupt)
+        .max()
+        .unwrap_or(0)
+        .max(layout::UART_INTERRUPT);
     let senders: Vec<(u32, u32)> = spec
         .senders()
         .map(|(device, lpis)| (device, lpis.end - lpis.start))
@@ -340,7 +379,11 @@ fn devices(spec: &Spec<'_>, affinities: &[u64]) -> Result<Devices, BuildError> {
             gic.own(intid, Source::Hardware(intid))?;
         }
     }
-    let mut ecam = Ecam::new(LAST_BUS);
+    if let Some(intid) = slot_interrupt {
+        gic.own(intid, Source::Virtual)?;
+    }
+    let mut ecam = Ecam::new(spec.last_bus());
+    spec.slots.iter().for_each(|slot| ecam.add_slot(*slot));
     for passed in spec.functions {
         let messages = match passed.messages {
             Some(_) => ecam::Messages::Shown,
@@ -353,6 +396,7 @@ fn devices(spec: &Spec<'_>, affinities: &[u64]) -> Result<Devices, BuildError> {
         uart: Pl011::new(),
         output: LineBuffer::default(),
         ecam,
+        slot_interrupt,
         its,
     })
 }

@@ -74,6 +74,8 @@ pub(super) struct Devices {
     /// What it wrote, until a line is complete.
     pub(super) output: LineBuffer,
     pub(super) ecam: Ecam,
+    /// The interrupt of its hot-plug slots, if it has any.
+    pub(super) slot_interrupt: Option<u32>,
     /// For messages of its functions, if any can send some.
     pub(super) its: Option<Its>,
 }

@@ -2,6 +2,7 @@
 
 use super::Core;
 use super::guest::{Devices, Guest};
+use super::interrupts::Board;
 use super::memory::Memory;
 use core::sync::atomic::Ordering;
 use pci::{Bdf, Space};
@@ -58,6 +59,7 @@ impl Guest {
             for action in actions.into_iter().flatten() {
                 core.set_switches(self.index, action);
             }
+            self.settle_slots(&mut devices);
             actions
         };
         for action in actions.into_iter().flatten().filter(|action| action.reset) {
@@ -67,6 +69,18 @@ impl Guest {
                     core.set_switches(self.index, action);
                 }
             }
+        }
+    }
+
+    /// Brings the interrupt line of the hot-plug slots up to date.
+    fn settle_slots(&self, devices: &mut Devices) {
+        if let Some(intid) = devices.slot_interrupt {
+            let board = &mut Board {
+                guest: self,
+                vcpu: None,
+            };
+            let level = devices.ecam.slot_interrupt();
+            devices.gic.set_line(0, intid, level, board);
         }
     }
 

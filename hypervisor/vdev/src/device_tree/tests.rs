@@ -91,6 +91,7 @@ fn the_host_bridge_leads_to_windows_and_interrupts() {
         last_bus: 0,
         windows: &WINDOWS,
         interrupts: &interrupts,
+        has_slots: true,
     };
     let tree = tree(&Machine {
         pci: Some(pci),
@@ -129,6 +130,7 @@ fn messages_go_to_the_translation_service() {
         last_bus: 0,
         windows: &WINDOWS,
         interrupts: &[],
+        has_slots: false,
     };
     let with = Machine {
         pci: Some(pci),

@@ -11,6 +11,7 @@
 //! - BARs: like the function's, with its addresses at first. A guest can move them within its own address space; the
 //!   function's own registers stay. None is shorter than a page, which is what stage 2 can give out.
 //! - Expansion ROM, I/O BARs: not implemented.
+//! - Hot-plug slots: root ports of ours on bus 0, with a bus each, for functions that arrive while the guest runs.
 //! - Capabilities: those of this list, at their places and linked anew; all others are hidden.
 //!   - Virtio's vendor-specific ones, read-only. Not its configuration access capability, which would reach BARs past stage 2;
 //!     a driver that has memory BARs does not need it.
@@ -28,14 +29,19 @@ mod action;
 mod bars;
 mod capabilities;
 mod function;
+mod plan;
+mod slot;
 #[cfg(test)]
 mod tests;
 
 pub use action::{Action, Switches};
+pub use plan::{NoRoom, Wish, plan};
+pub use slot::Place;
 
 use alloc::vec::Vec;
 use function::VirtualFunction;
 use pci::{Bdf, Function};
+use slot::Slot;
 
 /// The command register and BARs lie below: what moves BARs.
 const MOVERS_END: u16 = 0x28;
@@ -94,6 +100,7 @@ pub struct Ecam {
     /// BARs may have come, gone or moved since somebody asked.
     moved: bool,
     functions: Vec<VirtualFunction>,
+    slots: Vec<Slot>,
 }
 
 impl Ecam {
@@ -103,6 +110,7 @@ impl Ecam {
             last_bus,
             moved: true,
             functions: Vec::new(),
+            slots: Vec::new(),
         }
     }
 
@@ -136,6 +144,16 @@ impl Ecam {
         Ok(())
     }
 
+    /// Adds a hot-plug slot, for the function that is or will be added on the bus behind it.
+    pub fn add_slot(&mut self, place: Place) {
+        self.slots.push(Slot::new(place));
+    }
+
+    /// The level of the interrupt that all slots share: one of them wants to tell of a change.
+    pub fn slot_interrupt(&self) -> bool {
+        self.slots.iter().any(Slot::interrupt)
+    }
+
     /// Functions of one device say so in their headers (PCI 6.2.1), or a guest looks at function 0 only.
     fn mark_multi_function(&mut self, bdf: Bdf) {
         let same = |function: &&mut VirtualFunction| {
@@ -157,6 +175,10 @@ impl Ecam {
     /// the guest wrote.
     pub fn set_present(&mut self, bdf: Bdf, present: bool) -> Option<Action> {
         self.moved = true;
+        let mut slots = self.slots.iter_mut();
+        if let Some(slot) = slots.find(|slot| slot.place.bus == bdf.bus()) {
+            slot.set_present(present);
+        }
         self.find(bdf)?.set_present(present)
     }
 
@@ -194,6 +216,9 @@ impl Ecam {
         let Some((bdf, register, shift, mask)) = locate(offset, size) else {
             return u32::MAX;
         };
+        if let Some(slot) = self.slots.iter().find(|slot| slot.place.port == bdf) {
+            return slot.read(register) >> shift & mask;
+        }
         let function = self
             .functions
             .iter()
@@ -204,6 +229,11 @@ impl Ecam {
     /// Writes `size` bytes (1, 2 or 4) at `offset` of the window.
     pub fn write(&mut self, offset: u64, size: u8, value: u32) -> Option<Action> {
         let (bdf, register, shift, mask) = locate(offset, size)?;
+        let mut slots = self.slots.iter_mut();
+        if let Some(slot) = slots.find(|slot| slot.place.port == bdf) {
+            slot.write(register, (value & mask) << shift, mask << shift);
+            return None;
+        }
         self.moved |= register < MOVERS_END;
         let function = self.find(bdf).filter(|function| function.answers())?;
         let action = function.write(register, (value & mask) << shift, mask << shift);

@@ -81,8 +81,8 @@ fn a_bar_is_a_page_at_least() {
         size: 0x100,
         address: 0x1000_3000,
     }];
-    let mut ecam = Ecam::new(0, Messages::Hidden);
-    ecam.add(bdf(1, 0), &function).unwrap();
+    let mut ecam = Ecam::new(0);
+    ecam.add(bdf(1, 0), &function, Messages::Hidden).unwrap();
     ecam.set_present(bdf(1, 0), true);
     ecam.write(AT + 0x14, 4, u32::MAX);
     assert_eq!(ecam.read(AT + 0x14, 4), 0xffff_f000);

@@ -34,8 +34,8 @@ pub(super) fn rich() -> Function {
 }
 
 pub(super) fn shown(function: &Function, messages: Messages) -> Ecam {
-    let mut ecam = Ecam::new(0, messages);
-    ecam.add(bdf(1, 0), function).unwrap();
+    let mut ecam = Ecam::new(0);
+    ecam.add(bdf(1, 0), function, messages).unwrap();
     ecam.set_present(bdf(1, 0), true);
     ecam
 }

@@ -8,9 +8,9 @@ const OTHER: u64 = 3 << 15;
 
 /// An ECAM with two functions of the guest, the second of which may not do DMA, and is to be left alone.
 fn two() -> Ecam {
-    let mut ecam = Ecam::new(0, Messages::Shown);
-    ecam.add(bdf(1, 0), &rich()).unwrap();
-    ecam.add(bdf(3, 0), &edu(bdf(6, 0))).unwrap();
+    let mut ecam = Ecam::new(0);
+    ecam.add(bdf(1, 0), &rich(), Messages::Shown).unwrap();
+    ecam.add(bdf(3, 0), &edu(bdf(6, 0)), Messages::Shown).unwrap();
     ecam.set_present(bdf(1, 0), true);
     ecam.set_present(bdf(3, 0), true);
     ecam.allow_dma(bdf(1, 0), true);
