@@ -13,6 +13,7 @@ extern crate alloc;
 
 mod attachments;
 mod faults;
+mod groups;
 mod reason;
 mod registry;
 mod schedule;
@@ -22,6 +23,7 @@ mod tests;
 
 pub use attachments::{AtSmmu, Attachments, Cut};
 pub use faults::{Fault, FaultAction, FaultLine, FaultLog};
+pub use groups::Group;
 pub use reason::Reason;
 pub use registry::{AttachPlan, Change, Coverage, Master, MasterSpec, NotNow, Registry, Smmu, Why};
 pub use schedule::{Due, Schedule};

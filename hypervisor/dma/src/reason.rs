@@ -20,8 +20,15 @@ pub enum Reason {
     DriverFailed(String),
     /// Loading was sealed while these SMMUs had no driver.
     Sealed(String),
-    /// It shares stream IDs with a device that another guest, or nobody, was given.
-    GroupSplit(String),
+    /// No SMMU keeps it apart from a device that another guest, or nobody, was given.
+    GroupSplit {
+        /// The device.
+        other: String,
+        /// Whose that is.
+        owner: Option<String>,
+        /// What they have in common.
+        shared: String,
+    },
     /// Nothing isolates it, and the partition file does not accept that.
     NotTrusted,
     /// Nothing isolates it, and the partition file accepts that.
@@ -46,8 +53,12 @@ impl fmt::Display for Reason {
             Reason::DriverLive(component) => write!(f, "{component} drives its SMMU"),
             Reason::DriverFailed(text) => write!(f, "the driver failed: {text}"),
             Reason::Sealed(smmus) => write!(f, "loading is sealed and {smmus} has no driver"),
-            Reason::GroupSplit(other) => {
-                write!(f, "it cannot be kept apart from {other}, which has another owner")
+            Reason::GroupSplit { other, owner, shared } => {
+                let owner = owner.as_deref().unwrap_or("nobody");
+                write!(
+                    f,
+                    "it cannot be kept apart from {other}, which {owner} was given: {shared}; give the whole group to one guest"
+                )
             }
             Reason::NotTrusted => {
                 write!(

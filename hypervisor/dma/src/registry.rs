@@ -212,33 +212,6 @@ impl Registry {
         }
     }
 
-    /// Refuses groups that the partition file would split between owners. A group is the masters that no SMMU can
-    /// tell apart (the stream graph knows them): what one may reach, all may reach.
-    pub fn settle_groups(&mut self, groups: &[Vec<MasterId>], now_us: u64) -> Vec<Change> {
-        let mut refused = Vec::new();
-        for group in groups {
-            let owner = |id: &MasterId| {
-                self.master(*id)
-                    .and_then(|master| master.assignment)
-                    .map(|assignment| assignment.guest)
-            };
-            let Some(first) = group.first() else { continue };
-            if let Some(other) = group.iter().find(|id| owner(id) != owner(first)) {
-                for id in group {
-                    let culprit = if id == other { first } else { other };
-                    let name = self
-                        .master(*culprit)
-                        .map_or_else(String::new, |master| master.name.clone());
-                    refused.push((*id, name));
-                }
-            }
-        }
-        refused
-            .into_iter()
-            .filter_map(|(id, name)| self.step(id, State::Refused, Reason::GroupSplit(name), now_us))
-            .collect()
-    }
-
     /// An SMMU went live under `component`: its last step of probing is done. Masters whose SMMUs are all live
     /// become *held*.
     pub fn driver_live(&mut self, smmu: SmmuId, component: &str, now_us: u64) -> Vec<Change> {
@@ -418,7 +391,7 @@ impl Registry {
     }
 
     /// The only place that changes a state.
-    fn step(&mut self, id: MasterId, to: State, reason: Reason, now_us: u64) -> Option<Change> {
+    pub(crate) fn step(&mut self, id: MasterId, to: State, reason: Reason, now_us: u64) -> Option<Change> {
         let master = self.masters.get_mut(id.0)?;
         let from = master.state;
         master.state = to;

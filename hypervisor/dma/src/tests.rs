@@ -249,11 +249,25 @@ fn a_group_has_one_owner() {
     let b = registry.add_master(covered("b", &[(smmu, 2), (smmu, 3)], given(0)), 0);
     let c = registry.add_master(covered("c", &[(smmu, 3)], given(1)), 0);
     let d = registry.add_master(covered("d", &[(other, 3)], given(1)), 0);
-    let groups = [vec![a, b, c], vec![d]];
-    assert_eq!(registry.settle_groups(&groups, 1).len(), 3);
+    let groups = [group(&[a, b, c], &[]), group(&[d], &[])];
+    let changes = registry.settle_groups(&groups, 1);
     for id in [a, b, c] {
         assert_eq!(registry.master(id).unwrap().state(), State::Refused);
     }
+    let said: Vec<String> = changes.iter().map(|change| change.reason.to_string()).collect();
+    // Each names one with another owner, and what they share: a and c have a stream in common with b only.
+    let end = "; give the whole group to one guest";
+    let both = |other: &str, owner: &str, shared: &str| {
+        format!("it cannot be kept apart from {other}, which {owner} was given: {shared}{end}")
+    };
+    assert_eq!(
+        said,
+        [
+            both("c", "mallory", "others of their group share streams with both"),
+            both("c", "mallory", "both emit stream 0x3 at /smmu@1"),
+            both("b", "alice", "both emit stream 0x3 at /smmu@1"),
+        ]
+    );
     assert_eq!(registry.master(d).unwrap().state(), State::Pending);
 }
 
@@ -262,7 +276,39 @@ fn a_group_shared_with_nobodys_device_is_split_too() {
     let (mut registry, smmu, _) = registry();
     let mine = registry.add_master(covered("mine", &[(smmu, 2)], given(0)), 0);
     let nobodys = registry.add_master(covered("nobodys", &[(smmu, 2)], None), 0);
-    assert_eq!(registry.settle_groups(&[vec![mine, nobodys]], 1).len(), 2);
+    let changes = registry.settle_groups(&[group(&[mine, nobodys], &[])], 1);
+    let said: Vec<String> = changes.iter().map(|change| change.reason.to_string()).collect();
+    let [first, second] = said.as_slice() else {
+        unreachable!()
+    };
+    assert!(
+        first.contains("from nobodys, which nobody was given: both emit stream 0x2 at"),
+        "{first}"
+    );
+    assert!(
+        second.contains("from mine, which alice was given: both emit"),
+        "{second}"
+    );
+}
+
+#[test]
+fn peers_that_are_split_say_where_they_meet() {
+    let (mut registry, smmu, _) = registry();
+    let a = registry.add_master(covered("a", &[(smmu, 1)], given(0)), 0);
+    let b = registry.add_master(covered("b", &[(smmu, 2)], given(1)), 0);
+    let changes = registry.settle_groups(&[group(&[a, b], &["0000:00:04.0"])], 1);
+    let said = changes[0].reason.to_string();
+    assert!(
+        said.contains("their group may meet at 0000:00:04.0 without passing an SMMU"),
+        "{said}"
+    );
+}
+
+fn group(masters: &[MasterId], peers_at: &[&str]) -> Group {
+    Group {
+        masters: masters.to_vec(),
+        peers_at: peers_at.iter().map(ToString::to_string).collect(),
+    }
 }
 
 #[test]

@@ -94,11 +94,11 @@ pub fn register(
             left: Mutex::new(Left::Nothing),
         }));
     }
-    let groups: Vec<Vec<MasterId>> = graph
-        .groups()
-        .iter()
-        .map(|group| group.masters.iter().map(|master| MasterId(master.0)).collect())
-        .collect();
+    let groups = graph.groups().iter().map(|group| dma::Group {
+        masters: group.masters.iter().map(|master| MasterId(master.0)).collect(),
+        peers_at: group.peers_at.clone(),
+    });
+    let groups: Vec<dma::Group> = groups.collect();
     registry.settle_groups(&groups, now_us);
     // What no binding describes and no bus shows.
     for (guest, _, device) in wishes {
