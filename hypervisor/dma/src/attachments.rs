@@ -121,6 +121,12 @@ impl Attachments {
         self.sets.retain(|set| set.smmu != smmu);
     }
 
+    /// How many streams are attached at an SMMU.
+    pub fn count(&self, smmu: SmmuId) -> usize {
+        let sets = self.sets.iter().filter(|set| set.smmu == smmu);
+        sets.map(|set| set.streams.len()).sum()
+    }
+
     fn users(&mut self, smmu: SmmuId, stream: Stream) -> Option<&mut u32> {
         self.sets.iter_mut().find_map(|set| set.users(smmu, stream))
     }
@@ -183,6 +189,7 @@ mod tests {
         let mut attachments = Attachments::new();
         attachments.add(SMMU, &streams([1]));
         assert_eq!(attachments.claim(OTHER, &streams([1])), Ok(streams([1])));
+        assert_eq!((attachments.count(SMMU), attachments.count(OTHER)), (1, 0));
         attachments.add(OTHER, &streams([1]));
         attachments.forget(SMMU);
         assert_eq!(attachments.claim(SMMU, &streams([1])), Ok(streams([1])));

@@ -1,11 +1,13 @@
 //! What a line asks for.
 
+use alloc::format;
 use alloc::string::{String, ToString};
 
 /// What can be asked, a line each.
-pub const HELP: [&str; 5] = [
+pub const HELP: [&str; 6] = [
     "topology      which device emits which stream on which SMMU, and what is wrong in the device tree",
     "devices       every device that a guest was given, and where it stands",
+    "smmus         every SMMU: which driver it has or why none, and how many streams are attached",
     "why DEVICE    how a device got there: a PCI address as 0000:00:03.0, or a path",
     "help          this",
     "Ctrl-A c      gives the console to the next guest, and behind the last one back to this prompt",
@@ -22,6 +24,8 @@ pub enum Command {
     Topology,
     /// The devices of guests.
     Devices,
+    /// The SMMUs.
+    Smmus,
     /// The story of one device.
     Why(String),
     /// `why` without a device.
@@ -39,10 +43,25 @@ impl Command {
             (Some("help" | "?"), None, _) => Command::Help,
             (Some("topology"), None, _) => Command::Topology,
             (Some("devices"), None, _) => Command::Devices,
-            (Some("why"), Some(device), None) => Command::Why(device.to_string()),
+            (Some("smmus"), None, _) => Command::Smmus,
+            (Some("why"), Some(device), None) => Command::Why(with_segment(device)),
             (Some("why"), None, _) => Command::WhyWhat,
             _ => Command::Unknown(line.trim().to_string()),
         }
+    }
+}
+
+/// A PCI address without segment is one of segment 0.
+fn with_segment(device: &str) -> String {
+    let is_hex = |text: &str| text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_place = |place: &str| {
+        place
+            .split_once('.')
+            .is_some_and(|(slot, function)| is_hex(slot) && function.len() == 1)
+    };
+    match device.split_once(':') {
+        Some((bus, place)) if is_hex(bus) && is_place(place) => format!("0000:{device}").to_ascii_lowercase(),
+        _ => device.to_string(),
     }
 }
 
@@ -61,6 +80,11 @@ mod tests {
             (" topology ", Command::Topology),
             ("devices", Command::Devices),
             ("why 0000:00:03.0", why("0000:00:03.0")),
+            ("why 00:03.0", why("0000:00:03.0")),
+            ("why 0A:1f.7", why("0000:0a:1f.7")),
+            ("why 1:00:03.0", why("1:00:03.0")),
+            ("why /a:b.c", why("/a:b.c")),
+            ("smmus", Command::Smmus),
             ("why  /soc/usb@1000", why("/soc/usb@1000")),
             ("why", Command::WhyWhat),
             ("why a b", unknown("why a b")),

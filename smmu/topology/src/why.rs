@@ -1,5 +1,7 @@
 //! Why a device can or cannot be given to a guest: the chain from its node to the verdict.
 
+mod node;
+
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt::{self, Display};

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use devicetree::{Node, NodeId, Tree};
-use topology::{Bus, Graph, Identity, PciFunction};
+use topology::{Graph, PciFunction};
 
 use super::Known;
 use super::address::{address, function};
@@ -53,73 +53,10 @@ impl Wanted {
                 )
             }
             (Some(chain), _) => chain.to_string(),
-            (None, Wanted::Node(node)) => {
-                let bus = graph.buses().iter().find(|bus| bus.node == *node);
-                let is_smmu = graph.smmus().iter().any(|smmu| smmu.node == *node);
-                match bus {
-                    _ if is_smmu => format!("{}: an SMMU, which no guest is ever given\n", tree.node(*node)),
-                    Some(bus) => whole_bus(graph, tree, known, bus),
-                    None => unnamed(graph, tree.node(*node)),
-                }
-            }
+            (None, Wanted::Node(node)) => graph.why_no_master(tree, *node, known.segment(*node)),
             (None, Wanted::Function { .. }) => String::new(),
         }
     }
-}
-
-/// What is to be said of a bus as a whole.
-fn whole_bus(graph: &Graph, tree: &Tree, known: &Known, bus: &Bus) -> String {
-    let path = &bus.path;
-    let mut text = if bus.is_pci {
-        let ask = "a PCI host bridge, no device";
-        let node = tree.node(bus.node);
-        match (node.disabled_by(), known.segment(bus.node)) {
-            (Some(by), _) => format!("{path}: {ask}; disabled by the status of {}\n", by.path()),
-            (None, Some(Err(error))) => format!("{path}: {ask}, and its segment cannot be told: {error}\n"),
-            (None, Some(Ok(segment))) => {
-                let bus = node
-                    .pci_bus_range()
-                    .map_or(1, |(first, last)| last.min(first.saturating_add(1)));
-                format!("{path}: {ask}: ask for a function behind it, as {segment:04x}:{bus:02x}:00.0\n")
-            }
-            (None, None) => format!("{path}: {ask}\n"),
-        }
-    } else {
-        format!(
-            "{path}: a bus whose devices only its own driver can tell apart: none of them can be given to a guest\n"
-        )
-    };
-    if let Some(refusal) = graph.refusal_of_bus(bus) {
-        text += &format!("  {refusal}\n");
-    }
-    for (part, _) in graph.refused_requesters(bus) {
-        text += &format!("  {part}\n");
-    }
-    text
-}
-
-/// What is to be said of a node that no binding names. Those below it that are named may be what is meant.
-fn unnamed(graph: &Graph, node: Node<'_>) -> String {
-    let below: Vec<String> = graph
-        .masters()
-        .iter()
-        .filter_map(|master| match &master.identity {
-            Identity::Platform { node: id, path } => Some((node.tree().node(*id), path)),
-            Identity::Pci { .. } => None,
-        })
-        .filter(|(master, _)| master.ancestors().any(|above| above == node))
-        .map(|(_, path)| path.clone())
-        .collect();
-    if !below.is_empty() {
-        return format!(
-            "{node}: no `iommus` and no `mmu-masters` speaks of it, but of what is below it; ask for that: {}\n",
-            below.join(", ")
-        );
-    }
-    format!(
-        "{node}: no `iommus` and no `mmu-masters` speaks of it\n  \
-         so: uncovered if it does DMA; nothing translates or stops that, and only `dma = \"trusted\"` gives it to a guest\n"
-    )
 }
 
 /// The device of that name: a PCI address, a path, an alias, a label, or a node name that only one node has.

@@ -9,8 +9,8 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt::{Display, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
-use devicetree::GicInterrupt;
-use dma::{GuestId, MasterId, State};
+use devicetree::{GicInterrupt, Node};
+use dma::{GuestId, MasterId, SmmuId, State};
 use shell::{Command, Event, HELP, Key, Keys, LONGEST, Lines, Pace};
 use spin::Mutex;
 use topology::MasterIndex;
@@ -245,6 +245,7 @@ impl System {
             Command::Help => HELP.iter().for_each(|line| self.say(line)),
             Command::Topology => self.say(self.graph.report()),
             Command::Devices => self.list_devices(),
+            Command::Smmus => self.list_smmus(),
             Command::Why(device) => self.tell_why(&device),
             Command::WhyWhat => self.say("why which device? `devices` lists those of the guests"),
             Command::Unknown(line) => self.say(format!("\"{line}\" is no command; `help` lists them")),
@@ -278,25 +279,82 @@ impl System {
     }
 
     fn tell_why(&self, device: &str) {
+        let node = self.tree.find(device);
+        // It may be called by an alias.
+        let path = node.map(|node| node.path());
+        let name = path.as_deref().unwrap_or(device);
         let registry = self.registry.lock();
         let named = registry
             .ids()
-            .find(|id| registry.master(*id).is_some_and(|master| master.name == device));
+            .find(|id| registry.master(*id).is_some_and(|master| master.name == name));
         let Some(id) = named else {
+            drop(registry);
             let everything = self.graph.not_described();
-            let what = match self.tree.find(device) {
-                _ if everything.is_refused() => everything.to_string(),
-                Some(_) => "no `iommus` and no `mmu-masters` speaks of this node, and no guest was given it"
-                    .to_string(),
-                None => "there is no such device; `topology` and `devices` list them".to_string(),
+            return match node {
+                _ if everything.is_refused() => self.say(format!("{device}: {everything}")),
+                Some(node) => self.tell_node(node),
+                None => self.say(format!(
+                    "{device}: there is no such device; `topology` and `devices` list them"
+                )),
             };
-            return self.say(format!("{device}: {what}"));
         };
         if id.0 < self.graph.masters().len() {
             self.say(self.graph.why(&self.tree, MasterIndex(id.0)));
         }
         if let Some(why) = registry.why(id) {
             self.say(why.to_string().replace(" → ", "\n  → "));
+        }
+    }
+
+    /// Of a node that is no device of anybody.
+    fn tell_node(&self, node: Node<'_>) {
+        let segments = self.tree.pci_segments();
+        let segment = segments.iter().find(|(host, _)| *host == node.id());
+        let segment = segment.map(|(_, segment)| segment);
+        self.say(self.graph.why_no_master(&self.tree, node.id(), segment));
+        let path = node.path();
+        if let Some(index) = self.units.iter().position(|unit| unit.path == path) {
+            self.say(format!("  {}", self.standing(SmmuId(index))));
+        }
+    }
+
+    fn list_smmus(&self) {
+        if self.units.is_empty() {
+            self.say("this machine has no SMMU");
+        }
+        for (index, unit) in self.units.iter().enumerate() {
+            let version = unit.gate.as_ref().map_or("unusable", |report| &report.version);
+            self.say(format!(
+                "{}: {version}: {}",
+                unit.path,
+                self.standing(SmmuId(index))
+            ));
+        }
+    }
+
+    /// Where an SMMU stands.
+    fn standing(&self, id: SmmuId) -> String {
+        let attached = self.attachments.lock().count(id);
+        let registry = self.registry.lock();
+        let Some(smmu) = registry.smmu(id) else {
+            return String::new();
+        };
+        let gate = match self.units.get(id.0) {
+            Some(unit) if unit.is_open() => "ITS GATE IS NOT SHUT",
+            _ => "its gate is shut",
+        };
+        match smmu {
+            dma::Smmu {
+                unusable: Some(why), ..
+            } => why.clone(),
+            dma::Smmu {
+                driver: Some(driver), ..
+            } => format!("live under {driver}; streams attached: {attached}"),
+            dma::Smmu {
+                failure: Some(why), ..
+            } => format!("its driver was given up: {why}; {gate}"),
+            _ if registry.is_sealed() => format!("no driver, and loading is sealed; {gate}"),
+            _ => format!("no driver yet; {gate}"),
         }
     }
 
