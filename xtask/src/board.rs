@@ -205,8 +205,19 @@ impl Board {
         (base.to_string(), iommu.to_string())
     }
 
-    /// What the machine has, in a line.
+    /// What the machine has, in a line, and what of it can only be believed so far.
     pub(crate) fn describe(&self, iommu: bool) -> String {
+        let model = match &self.firmware {
+            Some(Firmware { smmu, .. }) if iommu => {
+                format!(" · {smmu} emulated by our own model (tests/bench/README.md)")
+            }
+            _ => String::new(),
+        };
+        self.parts(iommu) + &model
+    }
+
+    /// What the machine has, in a line.
+    fn parts(&self, iommu: bool) -> String {
         let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
         let emulated = self.firmware.iter().flat_map(|firmware| &firmware.devices);
         for device in self.qemu.devices.iter().chain(emulated) {
@@ -217,15 +228,9 @@ impl Board {
             .iter()
             .map(|(kind, count)| format!("{count} × {kind}"))
             .collect();
-        let model = match &self.firmware {
-            Some(Firmware { smmu, .. }) if iommu => {
-                format!(" · {smmu} emulated by our own model (tests/bench/README.md)")
-            }
-            _ => String::new(),
-        };
         let iommu = if iommu { &self.qemu.iommu } else { NO_SMMU };
         format!(
-            "{} · {} CPUs · {iommu} · {}{model}",
+            "{} · {} CPUs · {iommu} · {}",
             self.name,
             self.cpus,
             devices.join(" · ")
@@ -249,8 +254,9 @@ pub(crate) fn list(project: &Project) -> Result<String> {
         } else {
             format!(" · for scenarios only: {}", board.scenarios.join(", "))
         };
-        lines.push(format!("  {name:<20} {}{only}", board.describe(true)));
+        lines.push(format!("  {name:<20} {}{only}", board.parts(true)));
     }
+    lines.push("a bench is emulated by firmware and a model of ours: tests/bench/README.md".to_string());
     Ok(lines.join("\n"))
 }
 
