@@ -439,4 +439,25 @@ fn the_registers_that_a_board_has_are_shown() {
     assert!(table.contains("for all (of 64)"), "{table}");
     assert!(svg::draw(&graph, "x", &known).contains(", of 64<"));
     assert!(graph.report().to_string().contains("for all (of at most 128)"));
+    // Who has read it from the SMMU knows it without being told.
+    let mut graph = graph;
+    graph.know_match_registers(topology::SmmuIndex(0), 48);
+    assert!(graph.report().to_string().contains("for all (of 48)"));
+}
+
+#[test]
+fn groups_name_the_smmus_if_they_are_at_several() {
+    let text = "/ { #address-cells = <1>; #size-cells = <1>;
+         one: smmu@0 { compatible = \"arm,smmu-v3\"; reg = <0 0x20000>; #iommu-cells = <1>; };
+         two: smmu@40000 { compatible = \"arm,smmu-v3\"; reg = <0x40000 0x20000>; #iommu-cells = <1>; };
+         a { iommus = <&one 5>, <&two 9>; }; b { iommus = <&one 5>; };
+         c { iommus = <&two 7>; }; d { iommus = <&two 7>; }; };";
+    let tree = parse(&source::compile(text).unwrap()).unwrap();
+    let table = Graph::build(&tree, &[]).report().to_string();
+    for line in [
+        "    /a, /b: stream 0x5 at /smmu@0, stream 0x9 at /smmu@40000\n",
+        "    /c, /d: stream 0x7\n",
+    ] {
+        assert!(table.contains(line), "{table}");
+    }
 }
