@@ -20,9 +20,10 @@ const BARE_METAL: [&str; 6] = [
     "misbehaving-components",
 ];
 /// What test builds of the core break on purpose.
-const SABOTAGES: [&str; 6] = [
+const SABOTAGES: [&str; 7] = [
     "sabotage-bypass-stream",
     "sabotage-keep-bus-mastering",
+    "sabotage-map-device-zero",
     "sabotage-overflow-stack",
     "sabotage-panic",
     "sabotage-skip-gate",

@@ -162,3 +162,59 @@ impl Fabric {
         config.write32(bdf, at, first & !MsiX::WRITABLE | enable | mask);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Class, Port};
+    use std::vec::Vec;
+
+    #[test]
+    fn messages_are_counted_as_the_capabilities_say() {
+        let count = |capabilities: &[(u32, u32)]| {
+            let capability = |(id, control): &(u32, u32)| Capability {
+                id: *id,
+                offset: 0x40,
+                words: [control << 16 | id, 0, 0, 0, 0, 0],
+            };
+            Function {
+                capabilities: capabilities.iter().map(capability).collect(),
+                ..function()
+            }
+            .messages()
+        };
+        assert_eq!(count(&[]), 0);
+        assert_eq!(count(&[(id::PCI_EXPRESS, 0xffff)]), 0);
+        assert_eq!(count(&[(id::MSI, 0x80)]), 1);
+        assert_eq!(count(&[(id::MSI, 3 << 1 | 1)]), 8);
+        assert_eq!(count(&[(id::MSI, 7 << 1)]), 32, "more are not to be told");
+        assert_eq!(count(&[(id::MSI, 2 << 1), (id::MSI_X, 0xc000 | 64)]), 65);
+        assert_eq!(count(&[(id::MSI_X, 0x7ff)]), 2048);
+    }
+
+    fn function() -> Function {
+        let bdf = Bdf::from_requester_id(8);
+        Function {
+            bdf,
+            parent: None,
+            vendor: 0x1234,
+            device: 0x11e8,
+            revision: 0,
+            class: Class {
+                base: 0,
+                sub: 0xff,
+                interface: 0,
+            },
+            subsystem: (0, 0),
+            multi_function: false,
+            bridge: None,
+            port: Port::Conventional,
+            pin: None,
+            bars: Vec::new(),
+            capabilities: Vec::new(),
+            found_mastering: false,
+            requester_ids: Vec::new(),
+            redirects: false,
+        }
+    }
+}

@@ -9,7 +9,7 @@ use crate::arch::gic::messages::{self, MessageError, Messages, Route};
 use crate::arch::{native, percpu};
 use crate::vm::PassedFunction;
 use alloc::string::{String, ToString};
-use dma::GuestId;
+use dma::{GuestId, State};
 use topology::{Coverage, Master, MasterIndex, MsiRoute};
 use vdev::layout;
 
@@ -70,9 +70,11 @@ impl System {
 
     /// The master that a guest was given, unless it is refused.
     fn described(&self, given: &Given) -> Option<&Master> {
-        let master = self.graph.master(MasterIndex(given.master.0))?;
-        let coverage = &master.coverage;
-        (!coverage.is_refused()).then_some(master)
+        let registry = self.registry.lock();
+        registry
+            .master(given.master)
+            .filter(|master| master.state() != State::Refused)?;
+        self.graph.master(MasterIndex(given.master.0))
     }
 
     fn map_events(

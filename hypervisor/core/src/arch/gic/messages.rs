@@ -153,6 +153,11 @@ pub fn map(route: &Route, count: u32, cpu: &PerCpu) -> Result<Messages, MessageE
     let address = (region.base() + base) as u64;
     let collection = Collection::new(cpu.index(), &redistributor, address);
     its.map(&Now, route.device, lpis.clone(), &collection)?;
+    #[cfg(feature = "sabotage-map-device-zero")]
+    {
+        log::warn!(target: "msi", "SABOTAGE: this test build maps device ID 0 to a device's LPIs");
+        its.map(&Now, 0, lpis.clone(), &collection)?;
+    }
     Ok(Messages { lpis, page })
 }
 
