@@ -12,6 +12,7 @@ pub const BUFFER_SIZE: usize = 4096;
 /// Where the device sees its own buffer.
 const BUFFER: u64 = 0x4_0000;
 /// Registers.
+pub(crate) const LIVENESS: u64 = 0x04;
 const INTERRUPT_STATUS: u64 = 0x24;
 const INTERRUPT_ACKNOWLEDGE: u64 = 0x64;
 const SOURCE: u64 = 0x80;
@@ -94,6 +95,11 @@ impl Edu {
     /// Where its registers are.
     pub fn bar(&self) -> u64 {
         self.bar
+    }
+
+    /// Leaves a value with the device, which its liveness register then shows.
+    pub(crate) fn mark(&self, value: u32) {
+        self.registers.write32(LIVENESS, !value);
     }
 
     /// Does a transfer, and waits for its end by the device's interrupt `line`.

@@ -5,6 +5,7 @@
 #![cfg_attr(target_os = "none", no_std)]
 #![cfg(target_os = "none")]
 
+pub mod bars;
 pub mod clock;
 pub mod console;
 mod cpu;

@@ -93,6 +93,11 @@ impl Pci {
         u64::from(self.read(function, BAR0) & BAR_ADDRESS)
     }
 
+    /// Moves its first BAR, while it answers there.
+    pub fn move_bar0(&self, function: Function, address: u64) {
+        self.write(function, BAR0, u32::try_from(address).unwrap_or(0));
+    }
+
     /// Lets it answer at its BARs and do DMA.
     pub fn enable(&self, function: Function) {
         // The upper half of the word is the status register: writing its bits back would clear them.

@@ -12,7 +12,7 @@ mod program {
     use guests::edu::{Completion, Direction, Edu, Transfer};
     use guests::messages::{self, Messages};
     use guests::ram::{Page, pattern, secret};
-    use guests::{Machine, hypervisor, println};
+    use guests::{Machine, bars, hypervisor, println};
 
     guests::entry!(run);
 
@@ -104,6 +104,9 @@ mod program {
                 println!("alice: no edu device");
                 return;
             };
+            if let Some(other) = self.machine.argument("move-bar-to") {
+                bars::try_places(&pci, &edu, other, self.sent.address());
+            }
             if self.machine.bootargs.split(' ').any(|word| word == "messages") {
                 match Messages::of(self.machine, edu.function()) {
                     Ok(messages) => {
