@@ -6,8 +6,8 @@ use toml::Value;
 
 /// Where a guest's memory begins.
 const MEMORY: u64 = 0x4000_0000;
-/// When the SMMU's driver is loaded, counted from the guests' start: after Linux has looked at the bus.
-const DELAY_MS: u32 = 2_000;
+/// When the SMMU's driver is loaded, counted from the guests' start: Linux has looked at the bus by then.
+const DELAY_MS: u32 = 5_000;
 
 /// A guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
