@@ -71,7 +71,9 @@ impl Apt {
 
     /// Fetches the list of packages.
     pub(crate) fn update(&self) -> Result<()> {
-        self.output("apt-get", &["update", "-q"]).map(|_| ())
+        // Without this a server that cannot be reached is no error.
+        let strict = "-oAPT::Update::Error-Mode=any";
+        self.output("apt-get", &["update", "-q", strict]).map(|_| ())
     }
 
     /// Fetches a package; where its archive is.
@@ -102,7 +104,7 @@ impl Apt {
             bail!(
                 "{program} {} failed:\n{}",
                 arguments.join(" "),
-                String::from_utf8_lossy(&output.stderr)
+                String::from_utf8_lossy(&output.stderr).trim_end()
             );
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use super::modules;
 use crate::apt::{self, Apt};
@@ -15,8 +15,8 @@ const NEWEST_KERNEL: &str = "linux-image-cloud-arm64";
 /// A busybox that needs no libraries.
 const BUSYBOX: &str = "busybox-static";
 /// What to do where apt cannot help.
-const BY_HAND: &str = "to run a kernel and a RAM disk of your own, type `cargo xtask run --guest linux --kernel FILE --initrd \
-                       FILE`";
+const BY_HAND: &str = "when the network is there again, type the same again; without it, `cargo xtask run --guest linux --kernel FILE \
+                       --initrd FILE` takes files of your own";
 
 /// What was unpacked of Debian's packages.
 #[derive(Debug)]
@@ -30,7 +30,8 @@ impl Debian {
         let folder = project.out().join("guest");
         let debian = Debian { folder };
         if !debian.complete().is_file() {
-            debian.fetch().context(BY_HAND)?;
+            let fetched = debian.fetch();
+            fetched.map_err(|error| anyhow!("{error:#}\n{BY_HAND}"))?;
         }
         Ok(debian)
     }
