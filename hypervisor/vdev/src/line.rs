@@ -3,7 +3,7 @@
 use arrayvec::ArrayVec;
 
 /// The longest line that is kept together; a longer one goes out in pieces.
-pub const LINE_LENGTH: usize = 128;
+pub const LINE_LENGTH: usize = 256;
 
 /// A line of guest output, without its end. Any byte may be in it: escape before printing.
 pub type Line = ArrayVec<u8, LINE_LENGTH>;
@@ -54,11 +54,11 @@ mod tests {
     #[test]
     fn an_endless_line_comes_in_pieces() {
         let mut buffer = LineBuffer::default();
-        let lines = print(&mut buffer, &"x".repeat(300));
+        let lines = print(&mut buffer, &"x".repeat(600));
         assert_eq!(
             lines.iter().map(|line| line.len()).collect::<Vec<_>>(),
             [LINE_LENGTH, LINE_LENGTH]
         );
-        assert_eq!(buffer.take().unwrap().len(), 300 - 2 * LINE_LENGTH);
+        assert_eq!(buffer.take().unwrap().len(), 600 - 2 * LINE_LENGTH);
     }
 }

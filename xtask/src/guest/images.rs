@@ -28,7 +28,7 @@ impl Images {
             Image::Linux { kernel, script } => {
                 let initrd = match &options.initrd {
                     Some(file) => own(file)?,
-                    None => initramfs(project, options, kernel.is_none(), script.as_deref())?,
+                    None => initramfs(project, kernel.is_none(), script.as_deref())?,
                 };
                 let image = match kernel {
                     Some(file) => own(file)?,
@@ -109,12 +109,7 @@ fn own(file: &Path) -> Result<(Vec<u8>, String)> {
 }
 
 /// A RAM disk with busybox, and what to call it.
-fn initramfs(
-    project: &Project,
-    options: &Options,
-    with_modules: bool,
-    script: Option<&Path>,
-) -> Result<(Vec<u8>, String)> {
+fn initramfs(project: &Project, with_modules: bool, script: Option<&Path>) -> Result<(Vec<u8>, String)> {
     let debian = Debian::ready(project)?;
     let contents = Contents {
         busybox: debian.busybox()?,
@@ -123,7 +118,6 @@ fn initramfs(
         } else {
             Vec::new()
         },
-        devices: options.seen(),
         script: script.map(own).transpose()?.map(|(bytes, _)| bytes),
     };
     let mut what = vec!["busybox".to_string()];

@@ -13,19 +13,6 @@ for module in $(cat /lib/modules/order); do
     insmod /lib/modules/$module.ko || echo "init: $module.ko cannot be loaded"
 done
 
-# Devices that wait for their SMMU's driver come later: the bus is asked until all are there.
-(
-    for second in $(seq 120); do
-        missing=
-        for device in $(cat /etc/devices); do
-            [ -e /sys/bus/pci/devices/$device ] || missing=yes
-        done
-        [ $missing ] || exit
-        echo 1 >/sys/bus/pci/rescan
-        sleep 1
-    done
-) 2>/dev/null &
-
 if [ -e /script ]; then
     /script
     status=$?

@@ -26,8 +26,6 @@ pub(crate) struct Contents {
     pub(crate) busybox: Vec<u8>,
     /// Modules, in the order in which they are loaded.
     pub(crate) modules: Vec<Member>,
-    /// PCI functions that come late, as the guest calls them.
-    pub(crate) devices: Vec<String>,
     /// What is run in place of a shell.
     pub(crate) script: Option<Vec<u8>>,
 }
@@ -44,14 +42,12 @@ impl Contents {
             .map(|module| (format!("lib/modules/{}.ko", module.name), module.bytes.as_slice()))
             .collect();
         let order = lines(self.modules.iter().map(|module| module.name.as_str()));
-        let devices = lines(self.devices.iter().map(String::as_str));
-        let mut entries: Vec<Entry<'_>> = ["bin", "etc", "lib", "lib/modules"].map(Entry::folder).into();
+        let mut entries: Vec<Entry<'_>> = ["bin", "lib", "lib/modules"].map(Entry::folder).into();
         entries.extend([
             Entry::program("init", init.as_bytes()),
             Entry::program("bin/busybox", &self.busybox),
             Entry::program("bin/wait-for", WAIT_FOR.as_bytes()),
             Entry::file("lib/modules/order", order.as_bytes()),
-            Entry::file("etc/devices", devices.as_bytes()),
         ]);
         entries.extend(files.iter().map(|(name, bytes)| Entry::file(name, bytes)));
         entries.extend(
@@ -89,7 +85,6 @@ mod tests {
         let contents = Contents {
             busybox: b"box".to_vec(),
             modules: vec![module("virtio"), module("virtio_pci")],
-            devices: vec!["0000:00:10.0".to_string()],
             script: Some(b"exit 3".to_vec()),
         };
         let archive = contents.pack().unwrap();
@@ -101,8 +96,6 @@ mod tests {
             "bin/busybox\0",
             "lib/modules/order\0",
             "virtio\nvirtio_pci\n",
-            "etc/devices\0",
-            "0000:00:10.0\n",
             "lib/modules/virtio.ko\0",
             "lib/modules/virtio_pci.ko\0",
             "script\0",

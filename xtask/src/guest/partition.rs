@@ -6,8 +6,8 @@ use toml::Value;
 
 /// Where a guest's memory begins.
 const MEMORY: u64 = 0x4000_0000;
-/// When the SMMU's driver is loaded, counted from the guests' start: Linux has looked at the bus by then.
-const DELAY_MS: u32 = 5_000;
+/// When the SMMU's driver is loaded, counted from the guests' start.
+const DELAY_MS: u32 = 2_000;
 
 /// A guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl Guest {
         ));
         for device in &self.devices {
             line(format!(
-                "\n[[guest.device]]\npci = {}\nwait = \"device\"\ndma = \"isolated\"\non_fault = \"log\"",
+                "\n[[guest.device]]\npci = {}\nwait = \"slot\"\ndma = \"isolated\"\non_fault = \"log\"",
                 text(device)
             ));
         }
@@ -117,7 +117,7 @@ mod tests {
         let devices: Vec<DeviceName> = linux.devices.iter().map(|device| device.name.clone()).collect();
         assert_eq!(devices, names);
         for device in &linux.devices {
-            assert_eq!((device.wait, device.dma), (Wait::Device, Dma::Isolated));
+            assert_eq!((device.wait, device.dma), (Wait::Slot, Dma::Isolated));
         }
     }
 

@@ -88,6 +88,35 @@ impl Bars {
         }
     }
 
+    /// Places all BARs one behind the other from `first` on, the largest ones first, so that each is aligned. They are there
+    /// after a reset as well.
+    pub(super) fn place(&mut self, first: u64) {
+        let mut sized: Vec<(u64, Shape)> = self.bars.iter().map(|bar| (self.size(bar), *bar)).collect();
+        sized.sort_by_key(|(size, _)| core::cmp::Reverse(*size));
+        let mut next = first;
+        for (size, bar) in sized {
+            for (half, register) in halves(next).into_iter().zip(self.registers_of(bar)) {
+                register.assigned = half & register.mask;
+            }
+            next = next.saturating_add(size);
+        }
+        self.reset();
+    }
+
+    /// Bytes of a BAR: its lowest address bit.
+    fn size(&self, bar: &Shape) -> u64 {
+        let mask = |index: usize| u64::from(self.registers.get(index).map_or(0, |register| register.mask));
+        let index = usize::from(bar.index);
+        let high = if bar.wide { mask(index + 1) } else { 0 };
+        let mask = high << 32 | mask(index);
+        mask & mask.wrapping_neg()
+    }
+
+    fn registers_of(&mut self, bar: Shape) -> impl Iterator<Item = &mut Register> {
+        let count = if bar.wide { 2 } else { 1 };
+        self.registers.iter_mut().skip(usize::from(bar.index)).take(count)
+    }
+
     /// Index and address of each BAR.
     pub(super) fn addresses(&self) -> impl Iterator<Item = (u8, u64)> {
         let value = |index: usize| u64::from(self.registers.get(index).map_or(0, |register| register.value));

@@ -59,6 +59,11 @@ impl VirtualFunction {
         new
     }
 
+    /// Moves all BARs, before the guest sees any.
+    pub(super) fn place_bars(&mut self, first: u64) {
+        self.bars.place(first);
+    }
+
     /// Whether accesses reach it.
     pub(super) fn answers(&self) -> bool {
         self.present && !self.resetting

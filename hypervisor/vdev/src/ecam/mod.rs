@@ -139,12 +139,17 @@ impl Ecam {
         if self.functions.iter().any(|other| other.bdf == bdf) {
             return Err(Error::Taken { bdf });
         }
-        self.functions.push(VirtualFunction::new(bdf, function, messages));
+        let mut new = VirtualFunction::new(bdf, function, messages);
+        // A guest that starts later than its device finds it as if firmware had been there.
+        if let Some(slot) = self.slots.iter().find(|slot| slot.place.bus == bdf.bus()) {
+            new.place_bars(slot.place.window.0.into());
+        }
+        self.functions.push(new);
         self.mark_multi_function(bdf);
         Ok(())
     }
 
-    /// Adds a hot-plug slot, for the function that is or will be added on the bus behind it.
+    /// Adds a hot-plug slot, for the function that will be added on the bus behind it.
     pub fn add_slot(&mut self, place: Place) {
         self.slots.push(Slot::new(place));
     }
