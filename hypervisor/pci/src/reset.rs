@@ -1,7 +1,6 @@
 //! Function-level reset: what one owner left in a function is gone before the next one has it.
 
 use crate::config::{change_command, command, offset};
-use crate::enumerate::answers;
 use crate::{Bdf, ConfigSpace, Fabric, Function, Space, acs, id, quiet};
 use mmio::{Clock, wait_until};
 
@@ -108,7 +107,10 @@ fn reset_express(
     let control = config.read32(bdf, at) & 0xffff;
     config.write32(bdf, at, control | INITIATE_RESET);
     pause(clock, RESET_US);
-    wait_until(clock, ANSWER_US, || answers(config, bdf)).map_err(|_| ResetError::NoAnswer)?;
+    // One that needs longer may answer with another ID until it is ready (PCIe 2.3.2).
+    let id = u32::from(function.device) << 16 | u32::from(function.vendor);
+    let is_back = || config.read32(bdf, offset::ID) == id;
+    wait_until(clock, ANSWER_US, is_back).map_err(|_| ResetError::NoAnswer)?;
     Ok(true)
 }
 
