@@ -8,7 +8,6 @@ use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, Ordering};
 use devicetree::{AddressRange, GicInterrupt, Tree};
 use driver_abi::{InterruptLine, SmmuInfo, features};
 use gate::{Gate, Report};
@@ -33,8 +32,6 @@ pub struct Unit {
     /// The `QUIRK_` bits of [`driver_abi::features`].
     quirks: u32,
     registers: Option<Gate>,
-    /// It could not be shut behind its driver.
-    open: AtomicBool,
 }
 
 /// Shuts every SMMU of the tree, and prints a line for each. On the boot CPU, before any other CPU, bus master or
@@ -88,7 +85,6 @@ impl Unit {
                 0
             },
             registers: None,
-            open: AtomicBool::new(false),
         };
         unit.gate = unit.first_shut(smmu);
         unit
@@ -127,17 +123,12 @@ impl Unit {
         self.registers.is_none().then_some(why)
     }
 
-    /// Shuts the SMMU again, after its driver failed. Whatever the driver left there, nothing gets through after it.
+    /// Shuts the SMMU again, after its driver failed, and measures that. Whatever the driver left there, nothing gets through
+    /// after it.
     pub fn shut_again(&self) -> Result<(), String> {
         let registers = self.registers.as_ref().ok_or("it was never shut")?;
-        let shut = registers.shut();
-        self.open.store(shut.is_err(), Ordering::Relaxed);
-        shut.map(|_| ())
-    }
-
-    /// Whether [`shut_again`](Self::shut_again) failed: it may translate as a driver left it, and cache what it likes.
-    pub fn is_open(&self) -> bool {
-        self.open.load(Ordering::Relaxed)
+        registers.shut()?;
+        registers.opening().map_or(Ok(()), Err)
     }
 
     /// What its table walker can do, for the geometry of stage 2; nothing if the SMMU cannot be used.
@@ -187,7 +178,7 @@ impl Unit {
                 log::info!(target: "smmu",
                 "{}: {}, stage 2, {}-bit addresses, {}-bit stream IDs, no driver: {} (firmware left it {})",
                 self.path, report.version, report.output_bits, report.stream_bits,
-                if self.registers.as_ref().is_some_and(Gate::is_shut) { "gate shut" } else { "GATE NOT SHUT" },
+                if self.registers.as_ref().is_some_and(|gate| gate.opening().is_none()) { "gate shut" } else { "GATE NOT SHUT" },
                 match report.found {
                     Found::Open => "open",
                     Found::Shut => "shut",

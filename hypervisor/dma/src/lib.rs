@@ -17,6 +17,7 @@ mod groups;
 mod reason;
 mod registry;
 mod schedule;
+mod seat;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -27,4 +28,5 @@ pub use groups::Group;
 pub use reason::Reason;
 pub use registry::{AttachPlan, Change, Coverage, Master, MasterSpec, NotNow, Registry, Smmu, Why};
 pub use schedule::{Due, Schedule};
+pub use seat::{Open, Seat};
 pub use state::{Assignment, GuestId, MasterId, SmmuId, State};

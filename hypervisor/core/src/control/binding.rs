@@ -3,15 +3,14 @@
 //! The registry decides, this file does. The registry's lock is never held while a component or a guest is called.
 
 use super::System;
-use super::drivers::{self, Candidate, DriverError, NotLoaded};
+use super::drivers::{self, Candidate, NotLoaded};
 use crate::arch::{percpu, timer};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use dma::{AtSmmu, AttachPlan, Change, Fault, FaultAction, Master, MasterId, SmmuId, State};
-use driver_abi::{Domain, FaultKind, FaultRecord, InterruptLine, IpaRange, MAX_STREAMS, Stream, access};
-use stage2::{Invalidate, InvalidateError, Walker};
+use driver_abi::{Domain, FaultKind, FaultRecord, InterruptLine, MAX_STREAMS, Stream, access};
 
 /// How often one interrupt lets a driver come back for more before other work gets its turn.
 const ROUNDS: usize = 8;
@@ -67,12 +66,8 @@ impl System {
     /// SMMUs that are shut and have no driver.
     fn driverless(&self) -> Vec<SmmuId> {
         let ids = (0..self.units.len()).map(SmmuId);
-        let usable = |smmu: &SmmuId| {
-            self.units
-                .get(smmu.0)
-                .is_some_and(|unit| unit.gate.is_ok() && !unit.is_open())
-        };
-        ids.filter(|smmu| usable(smmu) && !self.drivers.is_live(*smmu))
+        let usable = |smmu: &SmmuId| self.units.get(smmu.0).is_some_and(|unit| unit.gate.is_ok());
+        ids.filter(|smmu| usable(smmu) && self.drivers.is_free(*smmu))
             .collect()
     }
 
@@ -94,7 +89,8 @@ impl System {
         let described = self.graph.smmu(topology::SmmuIndex(smmu.0));
         let max_stream = described.and_then(|smmu| smmu.max_stream).unwrap_or(0);
         match self.drivers.probe(smmu, unit, max_stream, component) {
-            Ok(features) => {
+            None => {}
+            Some(Ok(features)) => {
                 if let Err(error) = unit.enable_interrupts(percpu::this()) {
                     log::warn!(target: "smmu", "{}: its faults will not be reported: {error}", unit.path);
                 }
@@ -105,7 +101,7 @@ impl System {
                     self.bind(change.master);
                 }
             }
-            Err(error) => self.driver_down(smmu, &error),
+            Some(Err(error)) => self.driver_down(smmu, &error),
         }
     }
 
@@ -193,14 +189,14 @@ impl System {
     }
 
     /// What is attached for a master while it is live.
-    fn matches(&self, id: MasterId) -> Vec<AtSmmu> {
+    pub(super) fn matches(&self, id: MasterId) -> Vec<AtSmmu> {
         let registry = self.registry.lock();
         let matches = registry.master(id).map(|master| master.matches.clone());
         matches.unwrap_or_default()
     }
 
     /// Makes streams abort, unless another master of the group still uses them.
-    fn detach(&self, streams: &[AtSmmu]) {
+    pub(super) fn detach(&self, streams: &[AtSmmu]) {
         let unused = self.attachments.lock().release(streams);
         self.block(&unused);
     }
@@ -232,58 +228,6 @@ impl System {
         if let Some(given) = self.given(id) {
             // What it cannot be rid of now it is not rid of before another guest would get it either: nobody does.
             let _ = self.clean(given);
-        }
-    }
-
-    /// A driver failed: its SMMU is shut by the gate, whatever state it was left in, and its masters wait again.
-    pub fn driver_down(&self, smmu: SmmuId, error: &DriverError) {
-        let Some(unit) = self.units.get(smmu.0) else {
-            return;
-        };
-        self.drivers.remove(smmu);
-        self.attachments.lock().forget(smmu);
-        let shut = unit.shut_again();
-        if let Err(error) = unit.disable_interrupts() {
-            log::warn!(target: "smmu", "{}: its interrupts cannot be turned off: {error}", unit.path);
-        }
-        match &shut {
-            Ok(()) => log::error!(target: "smmu", "{}: driver given up: {error}; gate shut again", unit.path),
-            Err(why) => log::error!(target: "smmu",
-                "{}: driver given up: {error}; THE GATE CANNOT BE SHUT: {why}; bus mastering is turned off", unit.path),
-        }
-        let changes = self
-            .registry
-            .lock()
-            .driver_failed(smmu, &error.to_string(), timer::now_us());
-        self.report(&changes);
-        for change in changes {
-            self.hide(change.master);
-            // It may be attached at other SMMUs, and waits now: nothing of it stays open.
-            if matches!(change.from, State::Live(_)) {
-                self.detach(&self.matches(change.master));
-            }
-        }
-        // A component that died drives none of its SMMUs any more.
-        if let Some(other) = self.drivers.dead() {
-            self.driver_down(other, error);
-        }
-    }
-
-    /// Lets all drivers go at the end of a run. The gates are shut behind them.
-    pub fn release_drivers(&self) {
-        for (index, unit) in self.units.iter().enumerate() {
-            let Some(released) = self.drivers.release(SmmuId(index)) else {
-                continue;
-            };
-            if let Err(error) = released {
-                log::warn!(target: "smmu", "{}: {error}", unit.path);
-            }
-            match unit.shut_again() {
-                Ok(()) => log::info!(target: "smmu", "{}: driver released, gate shut", unit.path),
-                Err(why) => {
-                    log::error!(target: "smmu", "{}: driver released, THE GATE CANNOT BE SHUT: {why}", unit.path)
-                }
-            }
         }
     }
 
@@ -444,39 +388,5 @@ fn describe(fault: &Fault) -> String {
         (FaultKind::OVERFLOW, _) => "faults came faster than they could be recorded".to_string(),
         (kind, Some(ipa)) => format!("{access} at IPA {ipa:#x}: {}", kind.describe()),
         (kind, None) => kind.describe().to_string(),
-    }
-}
-
-/// All who cache stage-2 translations: the CPUs, and every SMMU that has a driver.
-#[derive(Debug)]
-pub struct Walkers<'s>(pub &'s System);
-
-impl Invalidate for Walkers<'_> {
-    fn invalidate(&mut self, vmid: u16, ipa: u64, size: u64) -> Result<(), InvalidateError> {
-        crate::vm::invalidate_cpus(vmid, ipa, size);
-        if cfg!(feature = "sabotage-skip-smmu-invalidation") {
-            log::warn!(target: "smmu", "SABOTAGE: this test build does not invalidate the SMMU's translations");
-            return Ok(());
-        }
-        for (index, unit) in self.0.units.iter().enumerate() {
-            let range = IpaRange {
-                ipa,
-                size,
-                vmid,
-                reserved: [0; 6],
-            };
-            if let Some(Err(error)) = self.0.drivers.invalidate(SmmuId(index), &range) {
-                self.0.driver_down(SmmuId(index), &error);
-            }
-            // A shut SMMU translates nothing, so what it still caches cannot be used. One that could not be shut, now or
-            // after an earlier failure, may use it.
-            if unit.is_open() && unit.shut_again().is_err() {
-                return Err(InvalidateError {
-                    walker: Walker::Smmu(u16::try_from(index).unwrap_or(u16::MAX)),
-                    status: u32::MAX,
-                });
-            }
-        }
-        Ok(())
     }
 }

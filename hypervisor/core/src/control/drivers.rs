@@ -9,7 +9,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bundle::Bundle;
 use component_loader::{SignatureError, TrustedKey};
-use dma::SmmuId;
+use dma::{Open, Seat, SmmuId};
 use driver_abi::{
     Domain, FaultRecord, Instance, InterruptLine, IpaRange, ProbeReport, Status, Stream, features,
 };
@@ -56,9 +56,12 @@ impl DriverError {
 }
 
 /// The drivers, by SMMU.
+///
+/// A seat is locked from before its driver or its gate is touched until after that. So nobody calls a driver that somebody else
+/// is letting go, and nobody believes a gate shut that is being shut.
 #[derive(Debug)]
 pub struct Drivers {
-    slots: Vec<Mutex<Option<Driver>>>,
+    seats: Vec<Mutex<Seat<Driver>>>,
 }
 
 /// A component of the bundle.
@@ -119,87 +122,74 @@ impl Drivers {
     /// No driver yet, for `count` SMMUs.
     pub fn new(count: usize) -> Drivers {
         Drivers {
-            slots: (0..count).map(|_| Mutex::new(None)).collect(),
+            seats: (0..count).map(|_| Mutex::new(Seat::shut())).collect(),
         }
     }
 
-    /// Whether an SMMU has a driver.
-    pub fn is_live(&self, smmu: SmmuId) -> bool {
-        self.slots.get(smmu.0).is_some_and(|slot| slot.lock().is_some())
+    /// Whether an SMMU's gate is shut, and no driver has it.
+    pub fn is_free(&self, smmu: SmmuId) -> bool {
+        self.seats.get(smmu.0).is_some_and(|seat| seat.lock().is_free())
     }
 
-    /// Lets a component take over an SMMU whose gate is shut. The driver becomes visible as the last step.
+    /// Lets a component take over an SMMU whose gate is shut. Nothing if it is not, or has a driver. After an error it is to be
+    /// given up.
     pub fn probe(
         &self,
         smmu: SmmuId,
         unit: &Unit,
         max_stream: u32,
         component: &Arc<LoadedComponent>,
-    ) -> Result<String, DriverError> {
+    ) -> Option<Result<String, DriverError>> {
+        let mut found = String::new();
+        let probe = || {
+            let report = component.probe(&unit.info(max_stream))?;
+            found = describe(&report);
+            Ok(Driver {
+                component: component.clone(),
+                instance: report.instance,
+            })
+        };
+        let result = self.seats.get(smmu.0)?.lock().take_over(probe)?;
         let failed = |error| DriverError {
             operation: "probe",
             error,
         };
-        let report = component.probe(&unit.info(max_stream)).map_err(failed)?;
-        if let Some(slot) = self.slots.get(smmu.0) {
-            *slot.lock() = Some(Driver {
-                component: component.clone(),
-                instance: report.instance,
-            });
-        }
-        let has = |bit| report.features & bit != 0;
-        Ok(format!(
-            "{}, {}-bit IDs, {}{} walks, {}-bit VMIDs",
-            if has(features::FEATURE_STREAM_MATCH) {
-                "stream matching"
-            } else if has(features::FEATURE_TWO_LEVEL) {
-                "2-level stream table"
-            } else {
-                "linear stream table"
-            },
-            report.stream_bits,
-            if has(features::FEATURE_RANGE_INVALIDATION) {
-                "range invalidation, "
-            } else {
-                ""
-            },
-            if has(features::FEATURE_COHERENT) {
-                "coherent"
-            } else {
-                "non-coherent"
-            },
-            report.vmid_bits,
-        ) + &resources(&report))
+        Some(result.map(|()| found).map_err(failed))
     }
 
     /// An SMMU whose driver's component died.
     pub fn dead(&self) -> Option<SmmuId> {
-        let is_dead = |slot: &Mutex<Option<Driver>>| {
-            slot.lock()
-                .as_ref()
+        let is_dead = |seat: &Mutex<Seat<Driver>>| {
+            seat.lock()
+                .driver()
                 .is_some_and(|driver| driver.component.is_dead())
         };
-        self.slots.iter().position(is_dead).map(SmmuId)
+        self.seats.iter().position(is_dead).map(SmmuId)
     }
 
-    /// Forgets an SMMU's driver.
-    pub fn remove(&self, smmu: SmmuId) {
-        if let Some(slot) = self.slots.get(smmu.0) {
-            *slot.lock() = None;
-        }
+    /// Forgets an SMMU's driver, and shuts the gate behind it.
+    pub fn give_up(&self, smmu: SmmuId, unit: &Unit) -> Result<(), Open> {
+        self.seats
+            .get(smmu.0)
+            .map_or(Ok(()), |seat| seat.lock().give_up(|| unit.shut_again()))
+    }
+
+    /// Whether an SMMU uses nothing that its driver was told to forget, or would have been told if it had one.
+    pub fn confirm(&self, smmu: SmmuId, unit: &Unit, vmid: u16) -> Result<(), Open> {
+        self.seats
+            .get(smmu.0)
+            .map_or(Ok(()), |seat| seat.lock().confirm(vmid, || unit.shut_again()))
     }
 
     /// Calls one operation of an SMMU's driver. `None` if it has none.
-    ///
-    /// The slot stays locked meanwhile: nobody calls a driver that somebody else is letting go.
     fn call<R>(
         &self,
         smmu: SmmuId,
         operation: &'static str,
         work: impl FnOnce(&LoadedComponent, Instance) -> Result<R, CallError>,
     ) -> Option<Result<R, DriverError>> {
-        let slot = self.slots.get(smmu.0)?.lock();
-        let driver = slot.as_ref()?;
+        let seat = self.seats.get(smmu.0)?.lock();
+        let driver = seat.driver()?;
         Some(work(&driver.component, driver.instance).map_err(|error| DriverError { operation, error }))
     }
 
@@ -210,6 +200,7 @@ impl Drivers {
         streams: &[Stream],
         domain: &Domain,
     ) -> Option<Result<(), DriverError>> {
+        self.seats.get(smmu.0)?.lock().attaching(domain.vmid);
         self.call(smmu, "attach", |component, instance| {
             component.attach(instance, streams, domain)
         })
@@ -229,17 +220,15 @@ impl Drivers {
         })
     }
 
-    /// Makes an SMMU abort everything, disables it, and lets its driver go.
-    pub fn release(&self, smmu: SmmuId) -> Option<Result<(), DriverError>> {
-        let driver = self.slots.get(smmu.0)?.lock().take()?;
-        let quiesced = driver.component.quiesce(driver.instance);
+    /// Makes an SMMU abort everything, disables it, lets its driver go, and shuts the gate behind it. `None` if it has no driver.
+    /// The second part is what the driver could not do.
+    pub fn release(&self, smmu: SmmuId, unit: &Unit) -> Option<(Result<(), Open>, Result<(), DriverError>)> {
+        let mut seat = self.seats.get(smmu.0)?.lock();
+        let Driver { component, instance } = seat.driver()?;
         let failed = |operation| move |error| DriverError { operation, error };
-        Some(quiesced.map_err(failed("quiesce")).and_then(|()| {
-            driver
-                .component
-                .release(driver.instance)
-                .map_err(failed("release"))
-        }))
+        let quiesced = component.quiesce(*instance).map_err(failed("quiesce"));
+        let released = quiesced.and_then(|()| component.release(*instance).map_err(failed("release")));
+        Some((seat.give_up(|| unit.shut_again()), released))
     }
 
     /// Handles an interrupt: the faults it brought, and whether there is more to do.
@@ -257,6 +246,33 @@ impl Drivers {
             ))
         })
     }
+}
+
+/// What a driver found, for the console.
+fn describe(report: &ProbeReport) -> String {
+    let has = |bit| report.features & bit != 0;
+    format!(
+        "{}, {}-bit IDs, {}{} walks, {}-bit VMIDs",
+        if has(features::FEATURE_STREAM_MATCH) {
+            "stream matching"
+        } else if has(features::FEATURE_TWO_LEVEL) {
+            "2-level stream table"
+        } else {
+            "linear stream table"
+        },
+        report.stream_bits,
+        if has(features::FEATURE_RANGE_INVALIDATION) {
+            "range invalidation, "
+        } else {
+            ""
+        },
+        if has(features::FEATURE_COHERENT) {
+            "coherent"
+        } else {
+            "non-coherent"
+        },
+        report.vmid_bits,
+    ) + &resources(report)
 }
 
 /// What an SMMU has few of, where its architecture limits it.

@@ -71,11 +71,12 @@ impl Gate {
         }
     }
 
-    /// Whether every stream faults.
-    pub fn is_shut(&self) -> bool {
+    /// Why it is not true that every stream faults, as the registers are now; nothing if it is.
+    pub fn opening(&self) -> Option<String> {
         match self {
-            Gate::V2(smmu) => v2::opening(smmu).is_none(),
-            Gate::V3(registers) => v3::is_shut(registers),
+            Gate::V2(smmu) => v2::opening(smmu).map(|opening| format!("{opening} lets streams pass")),
+            Gate::V3(registers) => (!v3::is_shut(registers))
+                .then(|| "CR0 and GBPA do not say that everything aborts".to_string()),
         }
     }
 
