@@ -165,11 +165,12 @@ impl Unit {
         Ok(())
     }
 
-    /// Keeps its interrupts away again.
-    pub fn disable_interrupts(&self) -> Result<(), gic::GicError> {
+    /// The lines that it interrupts by.
+    pub fn lines(&self) -> Vec<u32> {
         self.interrupts
             .iter()
-            .try_for_each(|(interrupt, _)| gic::disable(interrupt.intid))
+            .map(|(interrupt, _)| interrupt.intid)
+            .collect()
     }
 
     fn announce(&self) {

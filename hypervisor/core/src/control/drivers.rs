@@ -131,6 +131,12 @@ impl Drivers {
         self.seats.get(smmu.0).is_some_and(|seat| seat.lock().is_free())
     }
 
+    /// Whether an SMMU has a driver.
+    pub fn is_live(&self, smmu: SmmuId) -> bool {
+        let has_driver = |seat: &Mutex<Seat<Driver>>| seat.lock().driver().is_some();
+        self.seats.get(smmu.0).is_some_and(has_driver)
+    }
+
     /// Lets a component take over an SMMU whose gate is shut. Nothing if it is not, or has a driver. After an error it is to be
     /// given up.
     pub fn probe(

@@ -2,9 +2,11 @@
 
 use super::System;
 use super::drivers::DriverError;
-use crate::arch::timer;
+use crate::arch::{gic, timer};
+use crate::smmus::Unit;
 use alloc::string::ToString;
-use dma::{SmmuId, State};
+use alloc::vec::Vec;
+use dma::{SmmuId, State, silence};
 use driver_abi::IpaRange;
 use stage2::{Invalidate, InvalidateError, Walker};
 
@@ -16,8 +18,9 @@ impl System {
         };
         let shut = self.drivers.give_up(smmu, unit);
         self.attachments.lock().forget(smmu);
-        if let Err(error) = unit.disable_interrupts() {
-            log::warn!(target: "smmu", "{}: its interrupts cannot be turned off: {error}", unit.path);
+        let lines: Vec<_> = self.units.iter().map(Unit::lines).collect();
+        for (line, error) in silence(smmu, &lines, |other| self.drivers.is_live(other), gic::disable) {
+            log::warn!(target: "smmu", "{}: its interrupt {line} cannot be turned off: {error}", unit.path);
         }
         match &shut {
             Ok(()) => log::error!(target: "smmu", "{}: driver given up: {error}; gate shut again", unit.path),
