@@ -24,8 +24,10 @@ pub struct Unit {
     pub compatible: Vec<String>,
     /// Its interrupts, with what they mean to a driver.
     pub interrupts: Vec<(GicInterrupt, InterruptLine)>,
-    /// What the gate found, or why there is no shutting it.
+    /// What the gate found, or why there is no using it.
     pub gate: Result<Report, String>,
+    /// Why it is open, if shutting it was tried at boot and it was not measured shut.
+    pub open: Option<String>,
     /// Several are instances that are programmed as one.
     frames: Vec<AddressRange>,
     coherent: bool,
@@ -77,6 +79,7 @@ impl Unit {
                 .filter_map(|found| Some((found.interrupt, line(found.line)?)))
                 .collect(),
             gate: Err(String::new()),
+            open: None,
             frames: smmu.frames.clone(),
             coherent: smmu.coherent,
             quirks: if smmu.secure_config_access {
@@ -108,7 +111,7 @@ impl Unit {
             mmu::map_device(frame.address(), frame.size()).map_err(|error| error.to_string())
         };
         let gate = Gate::find(smmu, map)?;
-        let report = gate.shut()?;
+        let report = shut_measured(&gate).inspect_err(|why| self.open = Some(why.clone()))?;
         let lacks = gate.lacks();
         self.registers = Some(gate);
         match smmu.unusable.as_deref().or(lacks) {
@@ -127,8 +130,7 @@ impl Unit {
     /// after it.
     pub fn shut_again(&self) -> Result<(), String> {
         let registers = self.registers.as_ref().ok_or("it was never shut")?;
-        registers.shut()?;
-        registers.opening().map_or(Ok(()), Err)
+        shut_measured(registers).map(|_| ())
     }
 
     /// What its table walker can do, for the geometry of stage 2; nothing if the SMMU cannot be used.
@@ -177,18 +179,25 @@ impl Unit {
         match &self.gate {
             Ok(report) => {
                 log::info!(target: "smmu",
-                "{}: {}, stage 2, {}-bit addresses, {}-bit stream IDs, no driver: {} (firmware left it {})",
+                "{}: {}, stage 2, {}-bit addresses, {}-bit stream IDs, no driver: gate shut (firmware left it {})",
                 self.path, report.version, report.output_bits, report.stream_bits,
-                if self.registers.as_ref().is_some_and(|gate| gate.opening().is_none()) { "gate shut" } else { "GATE NOT SHUT" },
                 match report.found {
                     Found::Open => "open",
                     Found::Shut => "shut",
                     Found::Translating => "translating",
                 });
             }
+            Err(why) if self.open.is_some() => log::error!(target: "smmu",
+                "{}: GATE NOT SHUT: {why}; what is behind it is given to nobody", self.path),
             Err(why) => log::error!(target: "smmu", "{}: unusable: {why}", self.path),
         }
     }
+}
+
+/// Shuts an SMMU, and believes its registers alone.
+fn shut_measured(gate: &Gate) -> Result<Report, String> {
+    let report = gate.shut()?;
+    gate.opening().map_or(Ok(report), Err)
 }
 
 /// What a line means to a driver; those that no driver of ours listens to are left off.

@@ -28,7 +28,7 @@ pub use faults::{Fault, FaultAction, FaultLine, FaultLog};
 pub use groups::Group;
 pub use lines::silence;
 pub use reason::Reason;
-pub use registry::{AttachPlan, Change, Coverage, Master, MasterSpec, NotNow, Registry, Smmu, Why};
+pub use registry::{AttachPlan, Change, Coverage, Master, MasterSpec, NotNow, Registry, Smmu, Verdict, Why};
 pub use schedule::{Due, Schedule};
 pub use seat::{Open, Seat};
 pub use state::{Assignment, GuestId, MasterId, SmmuId, State};

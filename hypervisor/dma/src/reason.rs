@@ -14,6 +14,8 @@ pub enum Reason {
     Graph(String),
     /// An SMMU in its path cannot be shut or driven.
     UnusableSmmu(String),
+    /// An SMMU in its path has no driver and was not measured shut.
+    OpenSmmu(String),
     /// The last driver it waited for went live.
     DriverLive(String),
     /// A driver for one of its SMMUs failed.
@@ -50,6 +52,9 @@ impl fmt::Display for Reason {
             Reason::NoSmmu => write!(f, "no SMMU describes it; nothing can stop its DMA"),
             Reason::Graph(text) => f.write_str(text),
             Reason::UnusableSmmu(text) => write!(f, "its SMMU cannot be used: {text}"),
+            Reason::OpenSmmu(text) => {
+                write!(f, "its SMMU IS OPEN, and the device is kept off the bus: {text}")
+            }
             Reason::DriverLive(component) => write!(f, "{component} drives its SMMU"),
             Reason::DriverFailed(text) => write!(f, "the driver failed: {text}"),
             Reason::Sealed(smmus) => write!(f, "loading is sealed and {smmus} has no driver"),

@@ -1,10 +1,15 @@
 //! All SMMUs and masters, and the transitions between their states.
 
+mod opened;
+mod why;
+
+pub use opened::Verdict;
+pub use why::Why;
+
 use crate::attachments::{AtSmmu, by_smmu};
 use crate::{Assignment, GuestId, MasterId, Reason, SmmuId, State};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::fmt;
 use driver_abi::Stream;
 use partition::{Dma, OnFault};
 
@@ -22,6 +27,8 @@ pub struct Smmu {
     pub unusable: Option<String>,
     /// What its last driver failed with, if one did.
     pub failure: Option<String>,
+    /// Why its gate was not measured shut, if that was so at any time.
+    pub opened: Option<String>,
 }
 
 /// What the stream graph says of a master.
@@ -85,6 +92,10 @@ impl Master {
         self.history
             .last()
             .map_or(0, |step| step.at_us.saturating_sub(self.born_us))
+    }
+
+    fn is_behind(&self, smmu: SmmuId) -> bool {
+        self.streams.iter().any(|(used, _)| *used == smmu)
     }
 
     /// Why it is in its present state.
@@ -151,6 +162,7 @@ impl Registry {
             driver: None,
             unusable,
             failure: None,
+            opened: None,
         });
         SmmuId(self.smmus.len() - 1)
     }
@@ -252,8 +264,9 @@ impl Registry {
             .ids()
             .filter_map(|id| {
                 let master = self.master(id)?;
-                let uses = master.streams.iter().any(|(used, _)| *used == smmu);
-                next(master.state).filter(|_| uses).map(|next| (id, next))
+                next(master.state)
+                    .filter(|_| master.is_behind(smmu))
+                    .map(|next| (id, next))
             })
             .collect();
         behind
@@ -410,35 +423,5 @@ impl Registry {
             to,
             reason,
         })
-    }
-}
-
-/// The chain of reasons of one master; `Display` writes it as one line.
-#[derive(Debug)]
-pub struct Why<'r> {
-    registry: &'r Registry,
-    master: &'r Master,
-}
-
-impl fmt::Display for Why<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, step) in self.master.history.iter().enumerate() {
-            if index > 0 {
-                write!(f, " → ")?;
-            }
-            write!(f, "{}", step.state.word())?;
-            if let State::Live(guest) | State::Faulted(guest) = step.state {
-                write!(f, "({})", self.registry.guest_name(guest))?;
-            }
-            let at_us = step.at_us;
-            write!(
-                f,
-                " at {}.{:06} s ({})",
-                at_us / 1_000_000,
-                at_us % 1_000_000,
-                step.reason
-            )?;
-        }
-        Ok(())
     }
 }

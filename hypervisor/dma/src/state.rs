@@ -14,7 +14,8 @@ pub struct MasterId(pub usize);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GuestId(pub usize);
 
-/// Where a master stands. In every state but `Live` and `Uncovered` each of its transactions aborts.
+/// Where a master stands. In every state but `Live` and `Uncovered` each of its transactions aborts, unless its SMMU could not
+/// be shut: then it is `Refused`, and only kept off the bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// One of its SMMUs has no driver yet; the gate blocks it.

@@ -9,7 +9,7 @@ fn stream(id: u32) -> Stream {
     Stream { id, mask: 0 }
 }
 
-fn given(guest: usize) -> Option<Assignment> {
+pub(crate) fn given(guest: usize) -> Option<Assignment> {
     Some(Assignment {
         guest: GuestId(guest),
         dma: Dma::Isolated,
@@ -17,7 +17,7 @@ fn given(guest: usize) -> Option<Assignment> {
     })
 }
 
-fn covered(name: &str, streams: &[(SmmuId, u32)], assignment: Option<Assignment>) -> MasterSpec {
+pub(crate) fn covered(name: &str, streams: &[(SmmuId, u32)], assignment: Option<Assignment>) -> MasterSpec {
     let streams: Vec<_> = streams.iter().map(|(smmu, id)| (*smmu, stream(*id))).collect();
     MasterSpec {
         name: name.into(),
@@ -28,7 +28,7 @@ fn covered(name: &str, streams: &[(SmmuId, u32)], assignment: Option<Assignment>
     }
 }
 
-fn registry() -> (Registry, SmmuId, SmmuId) {
+pub(crate) fn registry() -> (Registry, SmmuId, SmmuId) {
     let mut registry = Registry::new(vec!["alice".into(), "mallory".into()]);
     let a = registry.add_smmu("/smmu@1".into(), None);
     let b = registry.add_smmu("/smmu@2".into(), None);

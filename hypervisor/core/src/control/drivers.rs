@@ -119,10 +119,11 @@ pub enum NotLoaded {
 }
 
 impl Drivers {
-    /// No driver yet, for `count` SMMUs.
-    pub fn new(count: usize) -> Drivers {
+    /// No driver yet, for these SMMUs.
+    pub fn new(units: &[Unit]) -> Drivers {
+        let seat = |unit: &Unit| unit.open.clone().map_or(Seat::shut(), Seat::open);
         Drivers {
-            seats: (0..count).map(|_| Mutex::new(Seat::shut())).collect(),
+            seats: units.iter().map(|unit| Mutex::new(seat(unit))).collect(),
         }
     }
 

@@ -4,6 +4,7 @@ use super::System;
 use super::drivers::DriverError;
 use crate::arch::{gic, timer};
 use crate::smmus::Unit;
+use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use dma::{SmmuId, State, silence};
@@ -27,10 +28,13 @@ impl System {
             Err(why) => log::error!(target: "smmu",
                 "{}: driver given up: {error}; THE GATE CANNOT BE SHUT: {why}; bus mastering is turned off", unit.path),
         }
-        let changes = self
-            .registry
-            .lock()
-            .driver_failed(smmu, &error.to_string(), timer::now_us());
+        let changes = {
+            let mut registry = self.registry.lock();
+            match &shut {
+                Ok(()) => registry.driver_failed(smmu, &error.to_string(), timer::now_us()),
+                Err(why) => registry.opened(smmu, &format!("{error}, and {why}"), timer::now_us()),
+            }
+        };
         self.report(&changes);
         for change in changes {
             self.hide(change.master);
@@ -57,7 +61,13 @@ impl System {
             match shut {
                 Ok(()) => log::info!(target: "smmu", "{}: driver released, gate shut", unit.path),
                 Err(why) => {
-                    log::error!(target: "smmu", "{}: driver released, THE GATE CANNOT BE SHUT: {why}", unit.path)
+                    log::error!(target: "smmu", "{}: driver released, THE GATE CANNOT BE SHUT: {why}", unit.path);
+                    let changes =
+                        self.registry
+                            .lock()
+                            .opened(SmmuId(index), &why.to_string(), timer::now_us());
+                    self.report(&changes);
+                    changes.iter().for_each(|change| self.hide(change.master));
                 }
             }
         }

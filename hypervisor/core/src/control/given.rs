@@ -52,7 +52,10 @@ pub fn register(
     let now_us = timer::now_us();
     let mut registry = Registry::new(guests.iter().map(|guest| guest.name.clone()).collect());
     for unit in units {
-        registry.add_smmu(unit.path.clone(), unit.gate.as_ref().err().cloned());
+        let smmu = registry.add_smmu(unit.path.clone(), unit.gate.as_ref().err().cloned());
+        if let Some(why) = &unit.open {
+            registry.opened(smmu, why, now_us);
+        }
     }
     let mut wishes: Vec<(GuestId, &partition::Guest, &Device)> = Vec::new();
     for (index, guest) in guests.iter().enumerate() {

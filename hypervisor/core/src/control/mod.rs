@@ -143,7 +143,7 @@ impl System {
         let mut system = System {
             bundle,
             typing: Typing::new(console),
-            drivers: Drivers::new(units.len()),
+            drivers: Drivers::new(&units),
             bridges,
             registry: Mutex::new(registry),
             attachments: Mutex::new(Attachments::new()),

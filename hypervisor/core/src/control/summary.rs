@@ -4,7 +4,6 @@ use super::System;
 use crate::arch::{image, psci};
 use crate::memory;
 use core::fmt;
-use dma::State;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// XXH3 of the core's code and constants. They are never written after boot, neither by the core nor, if isolation
@@ -47,13 +46,15 @@ impl System {
                 .map_or("?", |master| master.name.as_str());
             log::info!(target: "why", "{name}: {why}; {} fault events", faults.total(Some(given.master)));
         }
-        let open = registry.ids().filter(|id| {
-            registry
-                .master(*id)
-                .is_some_and(|master| master.state() == State::Uncovered && master.assignment.is_some())
-        });
-        match open.count() {
-            0 => log::info!(target: "run", "every device of a guest was isolated or blocked"),
+        let verdict = registry.verdict();
+        for smmu in &verdict.open {
+            log::error!(target: "run", "{smmu}");
+        }
+        match verdict.not_isolated {
+            0 if verdict.open.is_empty() => {
+                log::info!(target: "run", "every device of a guest was isolated or blocked")
+            }
+            0 => {}
             count => {
                 log::warn!(target: "run", "{count} devices were NOT ISOLATED: their guests could reach all memory")
             }

@@ -24,6 +24,8 @@ mod program {
     const RECEIVED: u64 = 0x20_1000;
     /// Between two rounds.
     const PAUSE_US: u64 = 100_000;
+    /// How long she stays at least when asked to: for what is to happen while some guest runs.
+    const STAY_US: u64 = 2_000_000;
     /// Between two reports.
     const REPORT_US: u64 = 1_000_000;
 
@@ -40,6 +42,8 @@ mod program {
         alice.secrets.iter().for_each(|page| page.fill(secret));
         alice.find_device();
         alice.ring();
+        let stays = machine.bootargs.split(' ').any(|word| word == "stay");
+        let begin = Instant::now();
         let mut reported = None;
         loop {
             alice.round();
@@ -47,7 +51,8 @@ mod program {
                 println!("canary: {}", alice.canary());
                 reported = Some(Instant::now());
             }
-            if hypervisor::peers_running() == 0 {
+            let may_leave = !stays || begin.elapsed_us() >= STAY_US;
+            if may_leave && hypervisor::peers_running() == 0 {
                 break;
             }
             machine.interrupts.sleep_us(PAUSE_US);

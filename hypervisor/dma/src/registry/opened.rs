@@ -1,0 +1,128 @@
+//! SMMUs whose gate was not measured shut, and what a run may say of isolation therefore.
+
+use super::{Change, Registry};
+use crate::{MasterId, Reason, SmmuId, State};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+/// What a run may say at its end. Devices of guests were isolated or blocked, but for these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// SMMUs that were open at some time: a line for each, with the devices of guests behind it.
+    pub open: Vec<String>,
+    /// Devices that no SMMU describes, and that guests were given all the same.
+    pub not_isolated: usize,
+}
+
+impl Registry {
+    /// An SMMU has no driver, and its gate was not measured shut. Everything behind it is refused, and stays so even if it is
+    /// shut later: the core is to keep these masters off the bus.
+    pub fn opened(&mut self, smmu: SmmuId, why: &str, now_us: u64) -> Vec<Change> {
+        let Some(open) = self.smmus.get_mut(smmu.0) else {
+            return Vec::new();
+        };
+        open.driver = None;
+        open.opened.get_or_insert_with(|| why.to_string());
+        let text = format!("{}: {why}", open.path);
+        open.unusable.get_or_insert_with(|| format!("IT IS OPEN: {why}"));
+        let behind: Vec<MasterId> = self
+            .ids()
+            .filter(|id| {
+                self.master(*id)
+                    .is_some_and(|master| master.state != State::Uncovered && master.is_behind(smmu))
+            })
+            .collect();
+        behind
+            .into_iter()
+            .filter_map(|id| self.step(id, State::Refused, Reason::OpenSmmu(text.clone()), now_us))
+            .collect()
+    }
+
+    /// What the run may say.
+    pub fn verdict(&self) -> Verdict {
+        let assigned = || {
+            self.masters
+                .iter()
+                .filter_map(|master| Some((master, master.assignment?)))
+        };
+        let open = self.smmus.iter().enumerate().filter_map(|(index, smmu)| {
+            let why = smmu.opened.as_ref()?;
+            let behind: Vec<String> = assigned()
+                .filter(|(master, _)| master.is_behind(SmmuId(index)))
+                .map(|(master, given)| format!("{} of {}", master.name, self.guest_name(given.guest)))
+                .collect();
+            let devices = match behind.as_slice() {
+                [] => "no device of a guest is behind it".to_string(),
+                some => format!("behind it: {}", some.join(", ")),
+            };
+            Some(format!("{} WAS OPEN: {why}; {devices}", smmu.path))
+        });
+        Verdict {
+            open: open.collect(),
+            not_isolated: assigned()
+                .filter(|(master, _)| master.state == State::Uncovered)
+                .count(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::tests::{covered, given, registry};
+    use crate::{Coverage, NotNow, State};
+
+    #[test]
+    fn whatever_is_behind_an_open_smmu_is_refused_for_good() {
+        let (mut registry, a, b) = registry();
+        let live = registry.add_master(covered("live", &[(a, 1)], given(0)), 0);
+        let both = registry.add_master(covered("both", &[(a, 2), (b, 2)], given(1)), 0);
+        let nobodys = registry.add_master(covered("nobodys", &[(a, 3)], None), 0);
+        let elsewhere = registry.add_master(covered("elsewhere", &[(b, 1)], given(1)), 0);
+        registry.driver_live(a, "v3", 1);
+        registry.attached(live, 2);
+        assert!(registry.verdict().open.is_empty());
+        let changes = registry.opened(a, "CR0 reads 0x0", 3);
+        assert_eq!(changes.len(), 3);
+        assert!(changes.iter().all(|change| change.to == State::Refused));
+        for id in [live, both, nobodys] {
+            let why = registry.why(id).unwrap().to_string();
+            assert!(
+                why.ends_with(
+                    "its SMMU IS OPEN, and the device is kept off the bus: /smmu@1: CR0 reads 0x0)"
+                ),
+                "{why}"
+            );
+        }
+        assert_eq!(registry.master(elsewhere).unwrap().state(), State::Pending);
+        // Another driver makes nothing of it good.
+        assert_eq!(registry.driver_live(a, "v3", 4), []);
+        assert_eq!(registry.attach_plan(live), Err(NotNow::State(State::Refused)));
+        let late = registry.add_master(covered("late", &[(a, 4)], given(0)), 5);
+        assert_eq!(registry.master(late).unwrap().state(), State::Refused);
+        let open =
+            "/smmu@1 WAS OPEN: CR0 reads 0x0; behind it: live of alice, both of mallory, late of alice";
+        assert_eq!(registry.verdict().open, [open]);
+    }
+
+    #[test]
+    fn an_smmu_that_was_open_from_the_start_is_told_with_those_behind_it() {
+        let (mut registry, a, b) = registry();
+        assert_eq!(registry.opened(a, "GATE NOT SHUT", 0), []);
+        assert_eq!(registry.opened(b, "stuck", 0), []);
+        // The stream graph has refused it already.
+        let mut spec = covered("dev", &[(a, 1)], given(0));
+        spec.coverage = Coverage::Refused("its SMMU is not shut".to_string());
+        registry.add_master(spec, 1);
+        let verdict = registry.verdict();
+        let [first, second] = verdict.open.as_slice() else {
+            panic!("{verdict:?}");
+        };
+        assert_eq!(first, "/smmu@1 WAS OPEN: GATE NOT SHUT; behind it: dev of alice");
+        assert_eq!(
+            second,
+            "/smmu@2 WAS OPEN: stuck; no device of a guest is behind it"
+        );
+        assert_eq!(verdict.not_isolated, 0);
+    }
+}
