@@ -1,6 +1,6 @@
-//! Which streams are attached, with which others, and for how many masters.
+//! Which streams are attached, with which others, and for which masters.
 
-use crate::SmmuId;
+use crate::{MasterId, SmmuId};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::fmt;
@@ -40,12 +40,12 @@ impl fmt::Display for Cut {
 #[derive(Debug)]
 struct Set {
     smmu: SmmuId,
-    /// Each with the number of masters that use it.
-    streams: Vec<(Stream, u32)>,
+    /// Each with the masters that use it.
+    streams: Vec<(Stream, BTreeSet<MasterId>)>,
 }
 
 impl Set {
-    fn users(&mut self, smmu: SmmuId, stream: Stream) -> Option<&mut u32> {
+    fn users(&mut self, smmu: SmmuId, stream: Stream) -> Option<&mut BTreeSet<MasterId>> {
         let mut streams = self.streams.iter_mut().filter(|_| self.smmu == smmu);
         streams.find(|(own, _)| *own == stream).map(|(_, users)| users)
     }
@@ -55,7 +55,7 @@ impl Set {
     }
 
     fn is_unused(&self) -> bool {
-        self.streams.iter().all(|(_, users)| *users == 0)
+        self.streams.iter().all(|(_, users)| users.is_empty())
     }
 }
 
@@ -63,7 +63,8 @@ impl Set {
 #[derive(Debug, Default)]
 pub struct Attachments {
     sets: Vec<Set>,
-    cut: BTreeSet<(SmmuId, Stream)>,
+    /// What must not be attached, each with a master that faulted and has not been taken from its guest since.
+    cut: BTreeSet<(SmmuId, Stream, MasterId)>,
 }
 
 impl Attachments {
@@ -75,16 +76,21 @@ impl Attachments {
         }
     }
 
-    /// Counts one more master for those of its streams that another master of its group has attached, and returns the
-    /// others: they are to be attached, and [`add`](Self::add)ed. Nothing is counted if one of them may not be attached.
-    pub fn claim(&mut self, smmu: SmmuId, streams: &[Stream]) -> Result<Vec<Stream>, Cut> {
-        if let Some(stream) = streams.iter().find(|stream| self.cut.contains(&(smmu, **stream))) {
+    /// Whether nothing is attached.
+    pub fn is_empty(&self) -> bool {
+        self.sets.is_empty()
+    }
+
+    /// Notes one more master for those of its streams that another master of its group has attached, and returns the
+    /// others: they are to be attached, and [`add`](Self::add)ed. Nothing is noted if one of them may not be attached.
+    pub fn claim(&mut self, who: MasterId, smmu: SmmuId, streams: &[Stream]) -> Result<Vec<Stream>, Cut> {
+        if let Some(stream) = streams.iter().find(|stream| self.is_cut(smmu, **stream)) {
             return Err(Cut(*stream));
         }
         let mut missing = Vec::new();
         for stream in streams {
             match self.users(smmu, *stream) {
-                Some(users) => *users = users.saturating_add(1),
+                Some(users) => drop(users.insert(who)),
                 None => missing.push(*stream),
             }
         }
@@ -92,18 +98,22 @@ impl Attachments {
     }
 
     /// One call has attached these streams, for one master.
-    pub fn add(&mut self, smmu: SmmuId, streams: &[Stream]) {
-        let streams = streams.iter().map(|stream| (*stream, 1)).collect();
+    pub fn add(&mut self, who: MasterId, smmu: SmmuId, streams: &[Stream]) {
+        let streams = streams
+            .iter()
+            .map(|stream| (*stream, BTreeSet::from([who])))
+            .collect();
         self.sets.push(Set { smmu, streams });
     }
 
-    /// One master less uses these streams. Returns the sets that nobody uses any more, which are to be detached: each in
-    /// one call. Streams that are not attached are no matter, and those that were cut may be attached again.
-    pub fn release(&mut self, streams: &[AtSmmu]) -> Vec<AtSmmu> {
+    /// A master does not use these streams any more. Returns the sets that nobody uses any more, which are to be detached:
+    /// each in one call. Streams that are not attached are no matter, and those that were cut for it may be attached again,
+    /// unless another master faulted as well.
+    pub fn release(&mut self, who: MasterId, streams: &[AtSmmu]) -> Vec<AtSmmu> {
         for (smmu, stream) in each(streams) {
-            self.cut.remove(&(smmu, stream));
+            self.cut.remove(&(smmu, stream, who));
             if let Some(users) = self.users(smmu, stream) {
-                *users = users.saturating_sub(1);
+                users.remove(&who);
             }
         }
         self.take(Set::is_unused)
@@ -111,8 +121,9 @@ impl Attachments {
 
     /// A master faulted. Returns the sets that hold one of its streams, whoever uses them, which are to be detached: each
     /// in one call.
-    pub fn cut(&mut self, streams: &[AtSmmu]) -> Vec<AtSmmu> {
-        self.cut.extend(each(streams));
+    pub fn cut(&mut self, who: MasterId, streams: &[AtSmmu]) -> Vec<AtSmmu> {
+        self.cut
+            .extend(each(streams).map(|(smmu, stream)| (smmu, stream, who)));
         self.take(|set| each(streams).any(|(smmu, stream)| set.holds(smmu, stream)))
     }
 
@@ -127,7 +138,12 @@ impl Attachments {
         sets.map(|set| set.streams.len()).sum()
     }
 
-    fn users(&mut self, smmu: SmmuId, stream: Stream) -> Option<&mut u32> {
+    fn is_cut(&self, smmu: SmmuId, stream: Stream) -> bool {
+        let mut cut = self.cut.iter();
+        cut.any(|(at, cut, _)| (*at, *cut) == (smmu, stream))
+    }
+
+    fn users(&mut self, smmu: SmmuId, stream: Stream) -> Option<&mut BTreeSet<MasterId>> {
         self.sets.iter_mut().find_map(|set| set.users(smmu, stream))
     }
 
@@ -144,7 +160,7 @@ impl Attachments {
     }
 }
 
-fn each(streams: &[AtSmmu]) -> impl Iterator<Item = (SmmuId, Stream)> {
+pub(crate) fn each(streams: &[AtSmmu]) -> impl Iterator<Item = (SmmuId, Stream)> {
     streams.iter().flat_map(|(smmu, streams)| {
         let smmu = *smmu;
         streams.iter().map(move |stream| (smmu, *stream))
@@ -169,51 +185,80 @@ mod tests {
         vec![(smmu, streams(ids))]
     }
 
+    const ONE: MasterId = MasterId(1);
+    const TWO: MasterId = MasterId(2);
+
     #[test]
     fn a_stream_of_two_masters_is_attached_once_and_leaves_with_the_last() {
         let mut attachments = Attachments::new();
-        assert_eq!(attachments.claim(SMMU, &streams([4, 5])), Ok(streams([4, 5])));
-        attachments.add(SMMU, &streams([4, 5]));
-        assert_eq!(attachments.claim(SMMU, &streams([5, 6])), Ok(streams([6])));
-        attachments.add(SMMU, &streams([6]));
+        assert_eq!(
+            attachments.claim(ONE, SMMU, &streams([4, 5])),
+            Ok(streams([4, 5]))
+        );
+        attachments.add(ONE, SMMU, &streams([4, 5]));
+        assert_eq!(attachments.claim(TWO, SMMU, &streams([5, 6])), Ok(streams([6])));
+        attachments.add(TWO, SMMU, &streams([6]));
         // 4 stays with 5, since the driver may have packed them.
-        assert_eq!(attachments.release(&at(SMMU, [4, 5])), []);
-        let mut left = attachments.release(&at(SMMU, [5, 6]));
+        assert_eq!(attachments.release(ONE, &at(SMMU, [4, 5])), []);
+        // Who has left cannot leave for somebody else.
+        assert_eq!(attachments.release(ONE, &at(SMMU, [4, 5, 6])), []);
+        let mut left = attachments.release(TWO, &at(SMMU, [5, 6]));
         left.sort();
         assert_eq!(left, [(SMMU, streams([4, 5])), (SMMU, streams([6]))]);
-        assert_eq!(attachments.release(&at(SMMU, [4, 5, 6])), []);
+        assert_eq!(attachments.release(TWO, &at(SMMU, [4, 5, 6])), []);
+        assert!(attachments.is_empty());
     }
 
     #[test]
     fn smmus_have_nothing_in_common() {
         let mut attachments = Attachments::new();
-        attachments.add(SMMU, &streams([1]));
-        assert_eq!(attachments.claim(OTHER, &streams([1])), Ok(streams([1])));
+        attachments.add(ONE, SMMU, &streams([1]));
+        assert_eq!(attachments.claim(ONE, OTHER, &streams([1])), Ok(streams([1])));
         assert_eq!((attachments.count(SMMU), attachments.count(OTHER)), (1, 0));
-        attachments.add(OTHER, &streams([1]));
+        attachments.add(ONE, OTHER, &streams([1]));
         attachments.forget(SMMU);
-        assert_eq!(attachments.claim(SMMU, &streams([1])), Ok(streams([1])));
-        assert_eq!(attachments.release(&at(OTHER, [1])), at(OTHER, [1]));
+        assert_eq!(attachments.claim(ONE, SMMU, &streams([1])), Ok(streams([1])));
+        assert_eq!(attachments.release(ONE, &at(OTHER, [1])), at(OTHER, [1]));
     }
 
     #[test]
     fn what_faulted_is_cut_for_all_and_stays_cut() {
         let mut attachments = Attachments::new();
-        attachments.add(SMMU, &streams([1, 2]));
-        attachments.add(SMMU, &streams([3]));
-        assert_eq!(attachments.claim(SMMU, &streams([2])), Ok(vec![]));
-        assert_eq!(attachments.cut(&at(SMMU, [2, 9])), at(SMMU, [1, 2]));
-        let refused = attachments.claim(SMMU, &streams([3, 2]));
+        attachments.add(ONE, SMMU, &streams([1, 2]));
+        attachments.add(TWO, SMMU, &streams([3]));
+        assert_eq!(attachments.claim(TWO, SMMU, &streams([2])), Ok(vec![]));
+        assert_eq!(attachments.cut(ONE, &at(SMMU, [2, 9])), at(SMMU, [1, 2]));
+        let refused = attachments.claim(TWO, SMMU, &streams([3, 2]));
         assert_eq!(refused, Err(Cut(Stream { id: 2, mask: 0 })));
         assert_eq!(
             refused.unwrap_err().to_string(),
             "stream 0x2 aborts since a device that shares it faulted"
         );
-        // The refused one is not counted.
-        assert_eq!(attachments.release(&at(SMMU, [3])), at(SMMU, [3]));
+        assert_eq!(attachments.release(TWO, &at(SMMU, [3])), at(SMMU, [3]));
         // Its guest stopped.
-        assert_eq!(attachments.release(&at(SMMU, [2])), []);
-        assert_eq!(attachments.claim(SMMU, &streams([2])), Ok(streams([2])));
+        assert_eq!(attachments.release(ONE, &at(SMMU, [2])), []);
+        assert_eq!(attachments.claim(TWO, SMMU, &streams([2])), Ok(streams([2])));
+    }
+
+    /// Two masters share a stream at one SMMU. One faults; the other, which is behind a second SMMU as well, loses that, is
+    /// taken off both, and comes back.
+    #[test]
+    fn only_who_faulted_lifts_a_cut_by_leaving() {
+        let mut attachments = Attachments::new();
+        let both = [at(SMMU, [1]), at(OTHER, [7])].concat();
+        attachments.add(ONE, SMMU, &streams([1]));
+        assert_eq!(attachments.claim(TWO, SMMU, &streams([1])), Ok(vec![]));
+        attachments.add(TWO, OTHER, &streams([7]));
+        assert_eq!(attachments.cut(ONE, &at(SMMU, [1])), at(SMMU, [1]));
+        attachments.forget(OTHER);
+        assert_eq!(attachments.release(TWO, &both), []);
+        assert!(attachments.claim(TWO, SMMU, &streams([1])).is_err());
+        // If it faults too, both have to leave.
+        attachments.cut(TWO, &at(SMMU, [1]));
+        attachments.release(ONE, &at(SMMU, [1]));
+        assert!(attachments.claim(ONE, SMMU, &streams([1])).is_err());
+        attachments.release(TWO, &both);
+        assert_eq!(attachments.claim(ONE, SMMU, &streams([1])), Ok(streams([1])));
     }
 
     proptest! {
@@ -231,7 +276,7 @@ mod tests {
             for (call, who) in steps.into_iter().enumerate() {
                 let wanted = streams(masters[who].iter().copied());
                 if live[who] {
-                    for (_, gone) in attachments.release(&[(SMMU, wanted)]) {
+                    for (_, gone) in attachments.release(MasterId(who), &[(SMMU, wanted)]) {
                         let by = hardware[&gone[0]];
                         let together: Vec<_> = hardware.iter().filter(|(_, call)| **call == by).collect();
                         prop_assert_eq!(together.len(), gone.len());
@@ -240,12 +285,12 @@ mod tests {
                         }
                     }
                 } else {
-                    let missing = attachments.claim(SMMU, &wanted).unwrap();
+                    let missing = attachments.claim(MasterId(who), SMMU, &wanted).unwrap();
                     for stream in &missing {
                         prop_assert_eq!(hardware.insert(*stream, call), None);
                     }
                     if !missing.is_empty() {
-                        attachments.add(SMMU, &missing);
+                        attachments.add(MasterId(who), SMMU, &missing);
                     }
                 }
                 live[who] = !live[who];

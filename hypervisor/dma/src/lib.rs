@@ -11,6 +11,7 @@
 
 extern crate alloc;
 
+mod attach;
 mod attachments;
 mod faults;
 mod groups;
@@ -23,6 +24,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub use attach::{Hardware, attach, cut, detach};
 pub use attachments::{AtSmmu, Attachments, Cut};
 pub use faults::{Fault, FaultAction, FaultLine, FaultLog};
 pub use groups::Group;

@@ -43,6 +43,8 @@ pub enum Reason {
     GuestStopped,
     /// It faulted and its policy is to quarantine.
     FaultPolicy(String),
+    /// Another master that shares its streams, or what they are attached with, was quarantined after a fault.
+    PeerFault(String, String),
 }
 
 impl fmt::Display for Reason {
@@ -76,6 +78,12 @@ impl fmt::Display for Reason {
             Reason::AttachFailed(text) => write!(f, "it could not be attached: {text}"),
             Reason::GuestStopped => write!(f, "its guest stopped"),
             Reason::FaultPolicy(text) => write!(f, "quarantined after a fault: {text}"),
+            Reason::PeerFault(name, text) => {
+                write!(
+                    f,
+                    "quarantined with {name}, which shares its streams and faulted: {text}"
+                )
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! All SMMUs and masters, and the transitions between their states.
 
+mod faulted;
 mod opened;
 mod why;
 
@@ -11,7 +12,7 @@ use crate::{Assignment, GuestId, MasterId, Reason, SmmuId, State};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use driver_abi::Stream;
-use partition::{Dma, OnFault};
+use partition::Dma;
 
 /// How many transitions of one master are remembered; older ones are dropped from the middle of the story.
 const HISTORY: usize = 16;
@@ -120,6 +121,8 @@ pub struct Change {
 /// What the core must do to make a master live, in this order, all or nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttachPlan {
+    /// Whom.
+    pub master: MasterId,
     /// To whose stage 2.
     pub guest: GuestId,
     /// Which matches, on which SMMUs.
@@ -281,6 +284,7 @@ impl Registry {
         let assignment = master.assignment.ok_or(NotNow::Unassigned)?;
         match master.state {
             State::Held => Ok(AttachPlan {
+                master: id,
                 guest: assignment.guest,
                 matches: master.matches.clone(),
             }),
@@ -303,14 +307,6 @@ impl Registry {
     pub fn detached(&mut self, id: MasterId, now_us: u64) -> Option<Change> {
         match self.master(id)?.state {
             State::Live(_) | State::Faulted(_) => self.step(id, State::Held, Reason::GuestStopped, now_us),
-            _ => None,
-        }
-    }
-
-    /// The fault policy cut a live master off; the core detached its streams.
-    pub fn quarantined(&mut self, id: MasterId, fault: String, now_us: u64) -> Option<Change> {
-        match self.master(id)?.state {
-            State::Live(guest) => self.step(id, State::Faulted(guest), Reason::FaultPolicy(fault), now_us),
             _ => None,
         }
     }
@@ -348,30 +344,6 @@ impl Registry {
     /// All masters.
     pub fn ids(&self) -> impl Iterator<Item = MasterId> + use<> {
         (0..self.masters.len()).map(MasterId)
-    }
-
-    /// The master that emits a stream, for fault reports. Of a group, the first that was given to someone.
-    pub fn owner_of(&self, smmu: SmmuId, stream: u32) -> Option<MasterId> {
-        let emits = |master: &Master| {
-            master
-                .streams
-                .iter()
-                .any(|(s, spec)| *s == smmu && (spec.id ^ stream) & !spec.mask == 0)
-        };
-        let mut emitters = self.ids().filter(|id| self.master(*id).is_some_and(emits));
-        let first = emitters.next()?;
-        let assigned = |id: &MasterId| self.master(*id).is_some_and(|master| master.assignment.is_some());
-        Some(if assigned(&first) {
-            first
-        } else {
-            emitters.find(assigned).unwrap_or(first)
-        })
-    }
-
-    /// What a fault of a master leads to; a master that nobody was given is only logged.
-    pub fn on_fault(&self, id: MasterId) -> OnFault {
-        let assignment = self.master(id).and_then(|master| master.assignment);
-        assignment.map_or(OnFault::Log, |assignment| assignment.on_fault)
     }
 
     /// The name of a guest.

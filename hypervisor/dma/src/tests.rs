@@ -5,7 +5,7 @@ use driver_abi::{FaultKind, Stream};
 use partition::{Dma, OnFault};
 use proptest::prelude::*;
 
-fn stream(id: u32) -> Stream {
+pub(crate) fn stream(id: u32) -> Stream {
     Stream { id, mask: 0 }
 }
 
@@ -176,7 +176,7 @@ fn a_quarantine_outlives_its_driver() {
     let id = registry.add_master(covered("dev", &[(smmu, 1)], given(1)), 0);
     registry.driver_live(smmu, "v3", 1);
     registry.attached(id, 2);
-    registry.quarantined(id, "x".into(), 3);
+    registry.quarantined(id, "x", &[], 3);
     assert_eq!(registry.driver_failed(smmu, "panic", 4).len(), 1);
     assert_eq!(registry.driver_live(smmu, "v3", 5), vec![]);
     assert_eq!(registry.attach_plan(id), Err(NotNow::State(State::Refused)));
@@ -315,11 +315,11 @@ fn group(masters: &[MasterId], peers_at: &[&str]) -> Group {
 fn quarantine_and_guest_stop() {
     let (mut registry, smmu, _) = registry();
     let id = registry.add_master(covered("dev", &[(smmu, 1)], given(1)), 0);
-    assert_eq!(registry.quarantined(id, "x".into(), 0), None);
+    assert_eq!(registry.quarantined(id, "x", &[], 0), []);
     registry.driver_live(smmu, "v3", 1);
     registry.attached(id, 2);
     assert_eq!(
-        registry.quarantined(id, "x".into(), 3).unwrap().to,
+        registry.quarantined(id, "x", &[], 3)[0].to,
         State::Faulted(GuestId(1))
     );
     assert_eq!(
@@ -445,7 +445,7 @@ proptest! {
                 Event::Failed(i) => drop(registry.driver_failed([a, b][i], "x", now)),
                 Event::Attach(i) => drop(registry.attached(masters[i], now)),
                 Event::Detach(i) => drop(registry.detached(masters[i], now)),
-                Event::Quarantine(i) => drop(registry.quarantined(masters[i], "f".into(), now)),
+                Event::Quarantine(i) => drop(registry.quarantined(masters[i], "f", &[], now)),
                 Event::Seal => drop(registry.seal(now)),
             }
             for (i, id) in masters.iter().enumerate() {

@@ -9,8 +9,10 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use dma::{AtSmmu, AttachPlan, Change, Fault, FaultAction, Master, MasterId, SmmuId, State};
-use driver_abi::{Domain, FaultKind, FaultRecord, InterruptLine, MAX_STREAMS, Stream, access};
+use dma::{
+    AtSmmu, AttachPlan, Attachments, Change, Fault, FaultAction, Hardware, Master, MasterId, SmmuId, State,
+};
+use driver_abi::{FaultKind, FaultRecord, InterruptLine, Stream, access};
 
 /// How often one interrupt lets a driver come back for more before other work gets its turn.
 const ROUNDS: usize = 8;
@@ -114,7 +116,7 @@ impl System {
         if self.has_stopped(plan.guest) {
             return;
         }
-        let result = self.attach(&plan);
+        let result = dma::attach(self, &plan);
         let now_us = timer::now_us();
         match result {
             Ok(()) => {
@@ -124,11 +126,10 @@ impl System {
                     self.show(id);
                 } else {
                     // Another CPU has given one of its drivers up, before it was live.
-                    self.detach(&plan.matches);
+                    dma::detach(self, id, &plan.matches);
                 }
                 // Another CPU may have given the driver up meanwhile, and hidden what was not shown yet.
-                let state = self.registry.lock().master(id).map(Master::state);
-                if !matches!(state, Some(State::Live(_))) {
+                if !self.is_live(id) {
                     self.hide(id);
                 }
             }
@@ -148,66 +149,11 @@ impl System {
         }
     }
 
-    /// Attaches all streams of a plan, or none.
-    fn attach(&self, plan: &AttachPlan) -> Result<(), String> {
-        let guest = self.guest(plan.guest).ok_or("its guest could not be built")?;
-        let domain = guest.domain();
-        for (done, (smmu, streams)) in plan.matches.iter().enumerate() {
-            // What a master of the same group has attached already (the registry proved that the group has one owner) is
-            // counted, not attached twice.
-            let claimed = self.attachments.lock().claim(*smmu, streams);
-            let result = match claimed {
-                Ok(missing) => self
-                    .attach_missing(*smmu, &missing, &domain)
-                    .map_err(|error| (done + 1, error)),
-                Err(cut) => Err((done, cut.to_string())),
-            };
-            if let Err((claimed, error)) = result {
-                self.detach(plan.matches.get(..claimed).unwrap_or_default());
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    /// Attaches streams that nobody has attached: in one call, so that the driver may pack them, unless there are more than
-    /// a call takes. After an error some of them may be attached.
-    fn attach_missing(&self, smmu: SmmuId, streams: &[Stream], domain: &Domain) -> Result<(), String> {
-        for part in streams.chunks(MAX_STREAMS) {
-            match self.drivers.attach(smmu, part, domain) {
-                Some(Ok(())) => self.attachments.lock().add(smmu, part),
-                Some(Err(error)) => {
-                    if error.is_fatal() {
-                        self.driver_down(smmu, &error);
-                    }
-                    return Err(error.to_string());
-                }
-                None => return Err("its SMMU lost its driver".to_string()),
-            }
-        }
-        Ok(())
-    }
-
     /// What is attached for a master while it is live.
     pub(super) fn matches(&self, id: MasterId) -> Vec<AtSmmu> {
         let registry = self.registry.lock();
         let matches = registry.master(id).map(|master| master.matches.clone());
         matches.unwrap_or_default()
-    }
-
-    /// Makes streams abort, unless another master of the group still uses them.
-    pub(super) fn detach(&self, streams: &[AtSmmu]) {
-        let unused = self.attachments.lock().release(streams);
-        self.block(&unused);
-    }
-
-    /// Makes the streams of whole attachments abort. A driver that cannot do that is given up, and its gate shut.
-    fn block(&self, attached: &[AtSmmu]) {
-        for (smmu, streams) in attached {
-            if let Some(Err(error)) = self.drivers.detach(*smmu, streams) {
-                self.driver_down(*smmu, &error);
-            }
-        }
     }
 
     /// Takes a master from its guest: bus mastering off, streams aborting. For a guest that stopped.
@@ -221,7 +167,7 @@ impl System {
                 .map(|master| master.matches.clone())
         };
         if let Some(matches) = attached {
-            self.detach(&matches);
+            dma::detach(self, id, &matches);
             let change = self.registry.lock().detached(id, timer::now_us());
             self.report(change.as_slice());
         }
@@ -350,13 +296,16 @@ impl System {
     }
 
     fn quarantine(&self, id: MasterId, what: String) {
-        let change = self.registry.lock().quarantined(id, what, timer::now_us());
-        if change.is_some() {
-            let matches = self.matches(id);
-            let cut = self.attachments.lock().cut(&matches);
-            self.block(&cut);
+        if self.is_live(id) {
+            let cut = dma::cut(self, id, &self.matches(id));
+            let changes = self.registry.lock().quarantined(id, &what, &cut, timer::now_us());
+            self.report(&changes);
         }
-        self.report(change.as_slice());
+    }
+
+    fn is_live(&self, id: MasterId) -> bool {
+        let state = self.registry.lock().master(id).map(Master::state);
+        matches!(state, Some(State::Live(_)))
     }
 
     /// Prints the transitions of devices that somebody was given.
@@ -378,6 +327,33 @@ impl System {
             let waited_us = master.waited_us();
             log::info!(target: "device", "{}: {} → {state} after {}.{:03} s: {}", master.name,
                 change.from.word(), waited_us / 1_000_000, waited_us / 1000 % 1000, change.reason);
+        }
+    }
+}
+
+impl Hardware for System {
+    fn attachments<R>(&self, work: impl FnOnce(&mut Attachments) -> R) -> R {
+        work(&mut self.attachments.lock())
+    }
+
+    fn attach(&self, plan: &AttachPlan, smmu: SmmuId, streams: &[Stream]) -> Result<(), String> {
+        let guest = self.guest(plan.guest).ok_or("its guest could not be built")?;
+        match self.drivers.attach(smmu, streams, &guest.domain()) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => {
+                if error.is_fatal() {
+                    self.driver_down(smmu, &error);
+                }
+                Err(error.to_string())
+            }
+            None => Err("its SMMU lost its driver".to_string()),
+        }
+    }
+
+    /// A driver that cannot do that is given up, and its gate shut.
+    fn block(&self, smmu: SmmuId, streams: &[Stream]) {
+        if let Some(Err(error)) = self.drivers.detach(smmu, streams) {
+            self.driver_down(smmu, &error);
         }
     }
 }

@@ -40,7 +40,7 @@ impl System {
             self.hide(change.master);
             // It may be attached at other SMMUs, and waits now: nothing of it stays open.
             if matches!(change.from, State::Live(_)) {
-                self.detach(&self.matches(change.master));
+                dma::detach(self, change.master, &self.matches(change.master));
             }
         }
         // A component that died drives none of its SMMUs any more.
