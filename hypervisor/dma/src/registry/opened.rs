@@ -1,6 +1,6 @@
 //! SMMUs whose gate was not measured shut, and what a run may say of isolation therefore.
 
-use super::{Change, Registry};
+use super::{Change, Master, Registry};
 use crate::{MasterId, Reason, SmmuId, State};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -46,15 +46,23 @@ impl Registry {
                 .iter()
                 .filter_map(|master| Some((master, master.assignment?)))
         };
+        let names = |which: &dyn Fn(&Master) -> bool| {
+            let named = assigned()
+                .filter(|(master, _)| which(master))
+                .map(|(master, given)| format!("{} of {}", master.name, self.guest_name(given.guest)));
+            named.collect::<Vec<_>>().join(", ")
+        };
+        let lost = names(&|master| master.state == State::Refused && master.streams.is_empty());
         let open = self.smmus.iter().enumerate().filter_map(|(index, smmu)| {
             let why = smmu.opened.as_ref()?;
-            let behind: Vec<String> = assigned()
-                .filter(|(master, _)| master.is_behind(SmmuId(index)))
-                .map(|(master, given)| format!("{} of {}", master.name, self.guest_name(given.guest)))
-                .collect();
-            let devices = match behind.as_slice() {
-                [] => "no device of a guest is behind it".to_string(),
-                some => format!("behind it: {}", some.join(", ")),
+            let behind = names(&|master| master.is_behind(SmmuId(index)));
+            let devices = match (behind.as_str(), lost.as_str()) {
+                ("", "") => "no device of a guest is behind it".to_string(),
+                (behind, "") => format!("behind it: {behind}"),
+                ("", lost) => format!("perhaps behind it, since no stream is known: {lost}"),
+                (behind, lost) => {
+                    format!("behind it: {behind}; perhaps behind it, since no stream is known: {lost}")
+                }
             };
             Some(format!("{} WAS OPEN: {why}; {devices}", smmu.path))
         });
@@ -69,8 +77,9 @@ impl Registry {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::tests::{covered, given, registry};
-    use crate::{Coverage, NotNow, State};
+    use crate::{Coverage, MasterSpec, NotNow};
 
     #[test]
     fn whatever_is_behind_an_open_smmu_is_refused_for_good() {
@@ -110,19 +119,25 @@ mod tests {
         let (mut registry, a, b) = registry();
         assert_eq!(registry.opened(a, "GATE NOT SHUT", 0), []);
         assert_eq!(registry.opened(b, "stuck", 0), []);
-        // The stream graph has refused it already.
-        let mut spec = covered("dev", &[(a, 1)], given(0));
-        spec.coverage = Coverage::Refused("its SMMU is not shut".to_string());
-        registry.add_master(spec, 1);
-        let verdict = registry.verdict();
-        let [first, second] = verdict.open.as_slice() else {
-            panic!("{verdict:?}");
+        // The stream graph has refused it already, and knows no stream of it.
+        let refused = |name| MasterSpec {
+            coverage: Coverage::Refused("its SMMU is not shut".to_string()),
+            ..covered(name, &[], given(0))
         };
-        assert_eq!(first, "/smmu@1 WAS OPEN: GATE NOT SHUT; behind it: dev of alice");
+        registry.add_master(covered("dev", &[(a, 1)], given(0)), 1);
+        let told = |registry: &Registry| registry.verdict().open.join("\n");
         assert_eq!(
-            second,
-            "/smmu@2 WAS OPEN: stuck; no device of a guest is behind it"
+            told(&registry),
+            "/smmu@1 WAS OPEN: GATE NOT SHUT; behind it: dev of alice\n\
+             /smmu@2 WAS OPEN: stuck; no device of a guest is behind it"
         );
-        assert_eq!(verdict.not_isolated, 0);
+        registry.add_master(refused("lost"), 1);
+        assert_eq!(
+            told(&registry),
+            "/smmu@1 WAS OPEN: GATE NOT SHUT; behind it: dev of alice; \
+             perhaps behind it, since no stream is known: lost of alice\n\
+             /smmu@2 WAS OPEN: stuck; perhaps behind it, since no stream is known: lost of alice"
+        );
+        assert_eq!(registry.verdict().not_isolated, 0);
     }
 }
