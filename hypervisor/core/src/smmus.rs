@@ -167,6 +167,25 @@ impl Unit {
         Ok(())
     }
 
+    /// Whether it can interrupt when a device faults: many trees describe no such interrupt, or one that cannot be used.
+    pub fn interrupts_for_faults(&self) -> bool {
+        let tells = [
+            InterruptLine::EVENT_QUEUE,
+            InterruptLine::COMBINED,
+            InterruptLine::CONTEXT_FAULT,
+        ];
+        self.interrupts.iter().any(|(_, line)| tells.contains(line))
+    }
+
+    /// What a driver is to believe that fired, if it is to look at everything.
+    pub fn all_lines(&self) -> &'static [InterruptLine] {
+        match &self.registers {
+            None => &[],
+            Some(Gate::V2(_)) => &[InterruptLine::GLOBAL_FAULT, InterruptLine::CONTEXT_FAULT],
+            Some(Gate::V3(_)) => &[InterruptLine::COMBINED],
+        }
+    }
+
     /// The lines that it interrupts by.
     pub fn lines(&self) -> Vec<u32> {
         self.interrupts

@@ -95,7 +95,8 @@ impl Master {
             .map_or(0, |step| step.at_us.saturating_sub(self.born_us))
     }
 
-    fn is_behind(&self, smmu: SmmuId) -> bool {
+    /// Whether it emits streams there.
+    pub fn is_behind(&self, smmu: SmmuId) -> bool {
         self.streams.iter().any(|(used, _)| *used == smmu)
     }
 

@@ -4,7 +4,7 @@
 
 use super::System;
 use super::drivers::{self, Candidate, NotLoaded};
-use crate::arch::{percpu, timer};
+use crate::arch::timer;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -93,10 +93,8 @@ impl System {
         match self.drivers.probe(smmu, unit, max_stream, component) {
             None => {}
             Some(Ok(features)) => {
-                if let Err(error) = unit.enable_interrupts(percpu::this()) {
-                    log::warn!(target: "smmu", "{}: its faults will not be reported: {error}", unit.path);
-                }
                 log::info!(target: "smmu", "{}: live: {features}", unit.path);
+                self.hear(smmu);
                 let changes = self.registry.lock().driver_live(smmu, name, timer::now_us());
                 self.report(&changes);
                 for change in changes {
@@ -205,7 +203,7 @@ impl System {
         }
     }
 
-    fn serve_interrupt(&self, smmu: SmmuId, line: InterruptLine) {
+    pub(super) fn serve_interrupt(&self, smmu: SmmuId, line: InterruptLine) {
         for _ in 0..ROUNDS {
             match self.drivers.interrupt(smmu, line) {
                 Some(Ok((faults, more))) => {

@@ -19,6 +19,7 @@ impl System {
         };
         let shut = self.drivers.give_up(smmu, unit);
         self.attachments.lock().forget(smmu);
+        self.polling.lock().remove(smmu);
         let lines: Vec<_> = self.units.iter().map(Unit::lines).collect();
         for (line, error) in silence(smmu, &lines, |other| self.drivers.is_live(other), gic::disable) {
             log::warn!(target: "smmu", "{}: its interrupt {line} cannot be turned off: {error}", unit.path);

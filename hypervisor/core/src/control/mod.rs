@@ -13,6 +13,7 @@ mod functions;
 mod given;
 mod guests;
 mod messages;
+mod polling;
 mod summary;
 
 pub use summary::Fingerprint;
@@ -28,7 +29,7 @@ use commands::Typing;
 use core::fmt::Write;
 use core::sync::atomic::{AtomicBool, Ordering};
 use devicetree::Tree;
-use dma::{Attachments, Due, FaultLog, GuestId, MasterId, Registry, Schedule, SmmuId};
+use dma::{Attachments, Due, FaultLog, GuestId, MasterId, Polling, Registry, Schedule, SmmuId};
 use driver_abi::InterruptLine;
 use drivers::Drivers;
 use fabric::HostBridge;
@@ -55,6 +56,7 @@ pub struct System {
     faults: Mutex<FaultLog>,
     /// Interrupts of SMMUs whose drivers had more to do.
     unfinished: Mutex<Vec<(SmmuId, InterruptLine)>>,
+    polling: Mutex<Polling>,
     /// In the partition's order; `None` for one that could not be built.
     guests: Vec<Option<&'static Guest>>,
     /// Guests whose end was seen, and their devices taken.
@@ -149,6 +151,7 @@ impl System {
             attachments: Mutex::new(Attachments::new()),
             faults: Mutex::new(FaultLog::new()),
             unfinished: Mutex::new(Vec::new()),
+            polling: Mutex::new(Polling::new()),
             guests: Vec::new(),
             ended: Mutex::new(Vec::new()),
             given,
@@ -167,6 +170,7 @@ impl System {
     /// Starts what can start, and says what waits for what.
     fn start(&'static self) {
         self.announce_devices();
+        self.announce_unheard();
         let loading = {
             let mut schedule = self.schedule.lock();
             schedule.start(timer::now_us());
@@ -196,6 +200,7 @@ impl System {
                 None => break,
             }
         }
+        self.poll_faults();
         let more = self.finish_interrupts();
         let console_us = self.converse();
         self.release_stopped();
@@ -204,7 +209,8 @@ impl System {
             self.finish();
         }
         let scheduled_us = self.schedule.lock().next_us(timer::now_us());
-        let next_us = [more.then_some(0), console_us, scheduled_us]
+        let polled_us = self.polling.lock().next_us(timer::now_us());
+        let next_us = [more.then_some(0), console_us, scheduled_us, polled_us]
             .into_iter()
             .flatten()
             .min();

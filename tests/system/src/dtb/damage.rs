@@ -26,6 +26,8 @@ pub enum TreeDamage {
     NoGic,
     /// Who takes messages is missing.
     NoIts,
+    /// The SMMU has no interrupts.
+    NoSmmuInterrupts,
 }
 
 impl TreeDamage {
@@ -42,6 +44,11 @@ impl TreeDamage {
             TreeDamage::NoMemory => dtb.remove("memory")?,
             TreeDamage::NoGic => dtb.remove("intc")?,
             TreeDamage::NoIts => dtb.remove("its")?,
+            TreeDamage::NoSmmuInterrupts => {
+                let smmu = dtb.find("smmuv3")?;
+                dtb.unset(smmu, "interrupts");
+                dtb.unset(smmu, "interrupt-names");
+            }
         }
         let mut blob = dtb.emit();
         match self {
@@ -144,5 +151,19 @@ mod tests {
         assert!(truncated.len() < good.emit().len());
         assert_eq!(offset(&truncated, 4), Ok(truncated.len()));
         assert!(Dtb::parse(&truncated).is_err());
+    }
+
+    #[test]
+    fn an_smmu_without_interrupts_is_otherwise_the_same() {
+        let mut good = Dtb::parse(&blob()).unwrap();
+        let smmu = good.add_node("smmuv3@9050000");
+        good.set_cells(smmu, "reg", &[0, 0x0905_0000, 0, 0x2_0000]);
+        good.set_cells(smmu, "interrupts", &[0, 74, 1]);
+        good.set(smmu, "interrupt-names", b"eventq\0".to_vec());
+        let damaged = TreeDamage::NoSmmuInterrupts.apply(&good.emit()).unwrap();
+        let damaged = Dtb::parse(&damaged).unwrap();
+        let smmu = damaged.find("smmuv3").unwrap();
+        let left = ["reg", "interrupts", "interrupt-names"].map(|name| damaged.cells(smmu, name).is_some());
+        assert_eq!(left, [true, false, false]);
     }
 }
