@@ -223,6 +223,13 @@ impl Registry {
                 if spec.streams.is_empty() {
                     return (State::Refused, Reason::Graph("it lists no stream".to_string()));
                 }
+                // It would be told as live, and a stream of it would abort.
+                if let Some((_, stream)) = spec.streams.iter().find(|stream| !is_held(stream, &spec.matches))
+                {
+                    let text =
+                        alloc::format!("nothing that can be attached holds its stream {:#x}", stream.id);
+                    return (State::Refused, Reason::Graph(text));
+                }
                 (State::Pending, Reason::NoDriver(self.driverless(&spec.streams)))
             }
         }
@@ -397,4 +404,12 @@ impl Registry {
             reason,
         })
     }
+}
+
+/// Whether one of `matches` holds all of a stream.
+fn is_held((smmu, stream): &(SmmuId, Stream), matches: &[(SmmuId, Stream)]) -> bool {
+    let holds = |at: &SmmuId, wide: &Stream| {
+        at == smmu && stream.mask & !wide.mask == 0 && (stream.id ^ wide.id) & !wide.mask == 0
+    };
+    matches.iter().any(|(at, wide)| holds(at, wide))
 }

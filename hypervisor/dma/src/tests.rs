@@ -243,6 +243,34 @@ fn a_covered_master_without_streams_or_with_a_dead_smmu_is_refused() {
 }
 
 #[test]
+fn a_master_of_which_a_stream_cannot_be_attached_is_refused() {
+    let (mut registry, a, b) = registry();
+    let wide = |id, mask| Stream { id, mask };
+    let mut state = |streams: &[_], matches: &[_]| {
+        let spec = MasterSpec {
+            streams: streams.to_vec(),
+            matches: matches.to_vec(),
+            ..covered("dev", &[], given(0))
+        };
+        let id = registry.add_master(spec, 0);
+        registry.master(id).unwrap().state()
+    };
+    let one = [(a, stream(0x12))];
+    assert_eq!(state(&one, &[]), State::Refused);
+    assert_eq!(state(&one, &[(b, stream(0x12))]), State::Refused);
+    assert_eq!(state(&one, &[(a, wide(0x20, 0xf))]), State::Refused);
+    assert_eq!(state(&one, &[(a, wide(0x10, 0xf))]), State::Pending);
+    assert_eq!(
+        state(&[(a, wide(0x10, 0x1f))], &[(a, wide(0x10, 0xf))]),
+        State::Refused
+    );
+    assert_eq!(
+        state(&[(a, stream(1)), (b, stream(1))], &[(a, stream(1))]),
+        State::Refused
+    );
+}
+
+#[test]
 fn a_group_has_one_owner() {
     let (mut registry, smmu, other) = registry();
     let a = registry.add_master(covered("a", &[(smmu, 1), (smmu, 2)], given(0)), 0);
