@@ -2,7 +2,7 @@
 //!
 //! [`LoadedComponent::load`] verifies, checks, maps and starts a component; the other methods are the operations
 //! of [`driver_abi`]. A component that panics, faults or does not come back is dead from then on: it is never
-//! called again, and its SMMUs stay as they are. Whoever owns them shuts their gates.
+//! called again, whatever state its SMMUs are in. Whoever owns them shuts their gates.
 
 mod death;
 mod guard;

@@ -76,8 +76,6 @@ pub mod features {
 
     /// SMMUv1/v2: `calxeda,smmu-secure-config-access`: use the non-secure aliases.
     pub const QUIRK_SECURE_CONFIG_ACCESS: u32 = 1 << 0;
-    /// SMMUv2: `cavium,smmu-v2`: the VMID space is shared between SMMUs.
-    pub const QUIRK_SHARED_VMIDS: u32 = 1 << 1;
 }
 
 /// A stream as an SMMU sees it.

@@ -14,7 +14,7 @@
 //! - One call at a time enters a component, on whichever CPU; the core holds a lock around it.
 //! - A call runs on a stack of the component's own ([`STACK_SIZE`]) and has [`CALL_LIMIT_US`] to come back, and as much
 //!   once more in case that the whole machine was held up. One that panics, faults, or stays away is cut off, and the
-//!   component is never called again: its SMMUs stay as they are, with the gate shut behind them.
+//!   component is never called again: the core shuts the gates of all its SMMUs.
 //! - Pointers in a call are valid during that call only, and for the structure they name, or for as many as the count
 //!   beside them says.
 //! - Handles are generation-checked on both sides: a stale one is [`Status::STALE_HANDLE`], not a crash.
@@ -83,6 +83,21 @@ impl Status {
         self.0 == 0
     }
 
+    /// Whether a driver that answers this has refused, and left the SMMU as it was. After any other failure, those that nobody
+    /// knows included, nobody knows what the SMMU does.
+    pub const fn is_refusal(self) -> bool {
+        matches!(
+            self,
+            Status::INVALID
+                | Status::NO_MEMORY
+                | Status::UNSUPPORTED
+                | Status::STALE_HANDLE
+                | Status::BUSY
+                | Status::STREAM_RANGE
+                | Status::NO_ROOM
+        )
+    }
+
     /// A phrase for messages.
     pub const fn describe(self) -> &'static str {
         match self {
@@ -98,6 +113,26 @@ impl Status {
             Status::AGAIN => "there is more to do",
             Status::NO_ROOM => "no stream match, context bank or VMID is left",
             _ => "unknown status",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Status;
+
+    #[test]
+    fn what_nobody_knows_is_no_refusal() {
+        let refusals = (0..=1000).map(Status).filter(|status| status.is_refusal());
+        let numbers: Vec<u32> = refusals.map(|status| status.0).collect();
+        assert_eq!(numbers, [1, 2, 4, 5, 7, 8, 10]);
+        for failure in [
+            Status::TIMEOUT,
+            Status::DEVICE_ERROR,
+            Status::AGAIN,
+            Status(u32::MAX),
+        ] {
+            assert!(!failure.is_refusal());
         }
     }
 }

@@ -10,9 +10,7 @@ use alloc::vec::Vec;
 use bundle::Bundle;
 use component_loader::{SignatureError, TrustedKey};
 use dma::{Open, Seat, SmmuId};
-use driver_abi::{
-    Domain, FaultRecord, Instance, InterruptLine, IpaRange, ProbeReport, Status, Stream, features,
-};
+use driver_abi::{Domain, FaultRecord, Instance, InterruptLine, IpaRange, ProbeReport, Stream, features};
 use spin::Mutex;
 
 /// The key that components must be signed with, as the build handed it in.
@@ -49,7 +47,7 @@ impl DriverError {
     /// Whether it is more than a refusal: what the SMMU does now is not known.
     pub fn is_fatal(&self) -> bool {
         match self.error {
-            CallError::Failed { status, .. } => matches!(status, Status::TIMEOUT | Status::DEVICE_ERROR),
+            CallError::Failed { status, .. } => !status.is_refusal(),
             CallError::Died(_) | CallError::Dead(_) => true,
         }
     }
