@@ -20,6 +20,10 @@ const ROUNDS: usize = 8;
 impl System {
     /// Loads what the bundle has for those SMMUs that have no driver yet, and binds what was waiting for it.
     pub fn load_components(&self) {
+        if self.registry.lock().is_sealed() {
+            log::error!(target: "component", "loading is sealed: nothing is loaded any more");
+            return;
+        }
         let candidates = drivers::candidates(&self.bundle);
         let wanted = self.wanted();
         if candidates.is_empty() && !wanted.is_empty() {
