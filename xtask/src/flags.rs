@@ -32,7 +32,8 @@ xflags::xflags! {
             optional --no-iommu
             /// Never load the SMMU driver: the devices stay blocked, and are refused in the end.
             optional --never-load
-            /// How the device tree describes what is behind the SMMU: generic, legacy, both, or conflict (default: generic).
+            /// How the device tree describes what is behind the SMMU: generic, legacy, both, conflict, or everywhere
+            /// (at every SMMU of a bench; default: generic).
             optional --binding name: String
             /// Do not run the control without SMMU beside the main run.
             optional --no-control

@@ -76,9 +76,9 @@ impl Attachments {
         }
     }
 
-    /// Whether nothing is attached.
-    pub fn is_empty(&self) -> bool {
-        self.sets.is_empty()
+    /// How many streams are attached.
+    pub fn count(&self) -> usize {
+        self.sets.iter().map(|set| set.streams.len()).sum()
     }
 
     /// Notes one more master for those of its streams that another master of its group has attached, and returns the
@@ -206,7 +206,7 @@ mod tests {
         left.sort();
         assert_eq!(left, [(SMMU, streams([4, 5])), (SMMU, streams([6]))]);
         assert_eq!(attachments.release(TWO, &at(SMMU, [4, 5, 6])), []);
-        assert!(attachments.is_empty());
+        assert_eq!(attachments.count(), 0);
     }
 
     #[test]

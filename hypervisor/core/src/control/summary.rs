@@ -33,6 +33,10 @@ pub fn end(why: &str) -> ! {
 impl System {
     /// Sums the run up, and ends it.
     pub fn finish(&self) -> ! {
+        let attached = self.attachments.lock().count();
+        if attached > 0 {
+            log::error!(target: "run", "{attached} streams ARE STILL ATTACHED, though all guests stopped");
+        }
         self.release_drivers();
         self.conclude();
         let registry = self.registry.lock();

@@ -241,6 +241,22 @@ mod tests {
     }
 
     #[test]
+    fn functions_can_be_behind_all_smmus() {
+        let (_, kind) = Kind::named("mmu-500-two").unwrap();
+        let tree = bench_tree(&blob(), Some((kind, Binding::Everywhere)), 0..0).unwrap();
+        let dtb = Dtb::parse(&tree).unwrap();
+        let host = dtb.find("pcie").unwrap();
+        assert_eq!(dtb.cells(host, "iommu-map"), None);
+        let masters = dtb.find_all("iommu");
+        let masters: Vec<_> = masters
+            .iter()
+            .map(|smmu| dtb.cells(*smmu, "mmu-masters"))
+            .collect();
+        let phandle = dtb.cells(host, "phandle").unwrap()[0];
+        assert_eq!(masters, vec![Some(vec![phandle, 0]); 2]);
+    }
+
+    #[test]
     fn a_machine_with_an_smmu_of_qemus_keeps_its_host_bridge() {
         let mut dtb = Dtb::parse(&blob()).unwrap();
         dtb.add_node("smmuv3@9050000");

@@ -28,19 +28,22 @@ pub enum Binding {
     Both,
     /// Both, and they say different things.
     Conflict,
+    /// `mmu-masters` at every SMMU of the bench, and no `iommu-map`: each device is behind all of them.
+    Everywhere,
 }
 
 /// A name that no binding has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no binding {0:?}: generic, legacy, both and conflict are known")]
+#[error("there is no binding {0:?}: generic, legacy, both, conflict and everywhere are known")]
 pub struct UnknownBinding(String);
 
 impl Binding {
-    const ALL: [(Binding, &str); 4] = [
+    const ALL: [(Binding, &str); 5] = [
         (Binding::Generic, "generic"),
         (Binding::Legacy, "legacy"),
         (Binding::Both, "both"),
         (Binding::Conflict, "conflict"),
+        (Binding::Everywhere, "everywhere"),
     ];
 
     /// The tree of QEMU's virt machine or of the bench with an SMMU, rewritten.
@@ -59,13 +62,19 @@ impl Binding {
         if self != Binding::Generic {
             dtb.set_cells(host, "#stream-id-cells", &[1]);
             let host_phandle = dtb.phandle(host);
-            let smmu = smmu(&dtb)?;
-            dtb.set_cells(smmu, "mmu-masters", &[host_phandle, 0]);
+            let smmus = match self {
+                Binding::Everywhere => dtb.find_all(BENCH_SMMU),
+                _ => vec![smmu(&dtb)?],
+            };
+            // From behind, so that nodes that are still to come stay where they are.
+            for smmu in smmus.into_iter().rev() {
+                dtb.set_cells(smmu, "mmu-masters", &[host_phandle, 0]);
+            }
         }
         let host = dtb.find(HOST_BRIDGE)?;
         match self {
             Binding::Generic | Binding::Both => {}
-            Binding::Legacy => {
+            Binding::Legacy | Binding::Everywhere => {
                 dtb.unset(host, MAP);
                 dtb.unset(host, "iommu-map-mask");
             }
@@ -195,7 +204,9 @@ mod tests {
         }
         let error = "old".parse::<Binding>().unwrap_err();
         assert!(
-            error.to_string().contains("generic, legacy, both and conflict"),
+            error
+                .to_string()
+                .contains("generic, legacy, both, conflict and everywhere"),
             "{error}"
         );
     }
