@@ -21,6 +21,8 @@ pub struct Kind {
     pub frames: usize,
     /// Whether there is another one beside it, with a defect: see [`Two`](crate::Two).
     pub beside: bool,
+    /// Nothing mends that defect: the gate cannot shut that SMMU any more, either.
+    pub stays_stuck: bool,
     /// How many context interrupts it has.
     pub context_interrupts: u32,
     /// Its context interrupts are one wire on this board. An SMMUv1 has each bank choose among a few
@@ -31,7 +33,7 @@ pub struct Kind {
 }
 
 /// All kinds. The firmware's image has the number of one of them, from 1.
-pub static KINDS: [Kind; 4] = [
+pub static KINDS: [Kind; 5] = [
     Kind {
         title: "an SMMUv2",
         name: "mmu-500",
@@ -39,6 +41,7 @@ pub static KINDS: [Kind; 4] = [
         frame: 0x2_0000,
         frames: 1,
         beside: false,
+        stays_stuck: false,
         context_interrupts: SMMU_CONTEXT_INTERRUPTS,
         one_wire: false,
         params: Params::mmu500(),
@@ -50,6 +53,7 @@ pub static KINDS: [Kind; 4] = [
         frame: 0x1_0000,
         frames: 1,
         beside: false,
+        stays_stuck: false,
         context_interrupts: 2,
         one_wire: true,
         params: Params::mmu401(),
@@ -61,6 +65,7 @@ pub static KINDS: [Kind; 4] = [
         frame: 0x20_0000,
         frames: 2,
         beside: false,
+        stays_stuck: false,
         context_interrupts: SMMU_CONTEXT_INTERRUPTS,
         one_wire: false,
         params: Params::pair(),
@@ -72,6 +77,19 @@ pub static KINDS: [Kind; 4] = [
         frame: 0x2_0000,
         frames: 1,
         beside: true,
+        stays_stuck: false,
+        context_interrupts: SMMU_CONTEXT_INTERRUPTS,
+        one_wire: false,
+        params: Params::mmu500(),
+    },
+    Kind {
+        title: "two SMMUv2, one of them broken for good",
+        name: "mmu-500-stuck",
+        compatible: b"arm,mmu-500\0",
+        frame: 0x2_0000,
+        frames: 1,
+        beside: true,
+        stays_stuck: true,
         context_interrupts: SMMU_CONTEXT_INTERRUPTS,
         one_wire: false,
         params: Params::mmu500(),
