@@ -300,7 +300,7 @@ fn features_are_read() {
     assert!(features.mmu_500 && !features.extended_ids);
     assert_eq!(
         (features.groups, features.banks, features.interrupts),
-        (128, 16, 2)
+        (162, 16, 2)
     );
     assert_eq!(
         (features.input_bits, features.output_bits, features.vmid_bits),
@@ -311,6 +311,47 @@ fn features_are_read() {
     let v1 = *identify(&Fake::with(IDR0 | 8, 1 << 28 | 4, 2 << 4 | 2)).features();
     assert!(!v1.aarch64_tables && v1.aarch32_tables && !v1.mmu_500);
     assert_eq!(v1.vmid_bits, 8);
+}
+
+/// Some hardware has more groups than the architecture, and they match streams like the others.
+#[test]
+fn groups_beyond_the_architectures_are_shut_as_well() {
+    let fake = Fake::new(200, 4);
+    fake.set(CR0, USFCFG);
+    for (group, s2cr) in [(127, BYPASS), (128, BYPASS), (160, 1), (199, BYPASS)] {
+        fake.set(fake.smr(group), VALID | group);
+        fake.set(fake.s2cr(group), s2cr);
+    }
+    fake.set(fake.bank(1, 0), 0x61);
+    watch(&fake, vec![0, 127, 128, 160, 199]);
+    let smmu = identify(&fake);
+    let report = shut_v2(&smmu, &Ticks::default()).unwrap();
+    assert_eq!((report.bypassing, report.translating), (3, 1));
+    assert!(
+        [127, 128, 160, 199]
+            .iter()
+            .all(|&stream| fake.fates(stream) == Fates::FAULT)
+    );
+    fake.set(fake.s2cr(199), BYPASS);
+    assert_eq!(opening(&smmu).unwrap().to_string(), "S2CR 199 reads 0x00010000");
+}
+
+#[test]
+fn an_smmu_with_groups_that_cannot_be_reached_is_refused() {
+    let room = 244;
+    let matching = |groups| (Fake::new(groups, 4), groups);
+    let indexed = |bits: u32| (Fake::with(1 << 29 | bits << 9, 1 << 28 | 2, IDR2), 1_u32 << bits);
+    for (fake, groups) in [matching(245), matching(255), indexed(8), indexed(15)] {
+        let frames = Frames::one(fake.clone());
+        let error = Smmu::identify(frames, SIZE, false).map(|_| ()).unwrap_err();
+        assert_eq!(error, IdentifyError::TooManyGroups { groups, room });
+        assert!(fake.take_log().is_empty());
+    }
+    let all = |fake| u32::from(identify(&fake).features().groups);
+    assert_eq!(
+        [matching(244), indexed(7)].map(|(fake, groups)| all(fake) == groups),
+        [true; 2]
+    );
 }
 
 proptest! {

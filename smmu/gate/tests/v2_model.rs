@@ -188,7 +188,7 @@ fn reached(model: &Model) -> Vec<Option<u64>> {
     STREAMS.into_iter().map(write).collect()
 }
 
-fn presets() -> [Params; 10] {
+fn presets() -> [Params; 11] {
     [
         Params::mmu500(),
         Params::generic(),
@@ -200,6 +200,8 @@ fn presets() -> [Params; 10] {
         Params::secure_access(),
         Params::non_coherent(),
         Params::stage1_only(),
+        // More groups than the architecture has.
+        Params::generic().with_idr(0, 7, 0, 200),
     ]
 }
 
@@ -343,7 +345,7 @@ fn left() -> impl Strategy<Value = Left> {
     (
         cr0,
         any::<bool>(),
-        prop::collection::vec(prop::option::weighted(0.8, (smr, s2cr)), 64),
+        prop::collection::vec(prop::option::weighted(0.8, (smr, s2cr)), 200),
         prop::collection::vec(bank, 16),
     )
         .prop_map(|(cr0, apart, groups, banks)| Left {
@@ -404,7 +406,7 @@ proptest! {
 
     /// Any content of any register, in each of two instances another one.
     #[test]
-    fn no_state_of_firmware_is_opened_on_the_way(preset in 0_usize..10, first in left(), second in left(), accesses in
+    fn no_state_of_firmware_is_opened_on_the_way(preset in 0_usize..11, first in left(), second in left(), accesses in
         prop::collection::vec((prop::sample::select(STREAMS.to_vec()), any::<bool>()), 0..8)) {
         let machine = Machine::new(presets()[preset]);
         let mut stage2 = true;

@@ -90,6 +90,11 @@ impl<B: Bus, C: Clock> Driver<B, C> {
         self.groups.limits()
     }
 
+    /// How many stream mapping groups are used: one for each match of streams.
+    pub fn groups(&self) -> u16 {
+        self.groups.count()
+    }
+
     /// How many address spaces there can be at a time: a context bank for each.
     pub fn banks(&self) -> u16 {
         self.banks.count()

@@ -20,7 +20,8 @@ struct Entry {
 #[derive(Debug)]
 pub(crate) struct Groups {
     entries: [Option<Entry>; MOST_GROUPS as usize],
-    /// How many the SMMU has.
+    /// How many are used: those that the SMMU has, up to what the architecture allows. The others fault, as the gate left
+    /// them.
     count: u16,
     /// Whether a group is chosen by matching; otherwise the stream ID is its number.
     matching: bool,
@@ -34,11 +35,16 @@ impl Groups {
     pub(crate) fn new(count: u16, matching: bool, extended: bool, limits: Limits) -> Self {
         Groups {
             entries: [None; MOST_GROUPS as usize],
-            count,
+            count: count.min(MOST_GROUPS),
             matching,
             extended,
             limits,
         }
+    }
+
+    /// How many are used.
+    pub(crate) fn count(&self) -> u16 {
+        self.count
     }
 
     /// What the SMMU can tell apart.

@@ -60,7 +60,7 @@ impl SmmuDriver for Unit {
             stream_bits: u16::BITS - driver.limits().id_bits.leading_zeros(),
             output_bits: found.output_bits.into(),
             vmid_bits: found.vmid_bits.into(),
-            groups: found.groups.into(),
+            groups: driver.groups().into(),
             banks: driver.banks().into(),
         };
         Ok((Unit(driver), report))

@@ -5,12 +5,14 @@ use super::registers::{IDR0, IDR1, IDR2, IDR7, PIDR};
 use mmio::Bus;
 use tock_registers::interfaces::Readable;
 
-/// Stream mapping register groups that the architecture has room for (IHI 0062 9.1). Some firmware says more.
+/// Stream mapping register groups that the architecture has (IHI 0062 9.1), and that a driver uses at most.
 pub const MOST_GROUPS: u16 = 128;
+/// Stream mapping register groups that there is room for: SMMU_S2CRn goes on from 0xc00 to the identification registers
+/// at 0xfd0. Some hardware has more groups than the architecture, which match streams like the others: the gate shuts
+/// them all.
+pub const ROOM_FOR_GROUPS: u16 = (0xfd0 - 0xc00) / 4;
 /// What AArch32 tables in the long format reach.
 const AARCH32_BITS: u8 = 40;
-/// Context banks that the architecture has room for (IHI 0062 2.6.1).
-pub const MOST_BANKS: u16 = 128;
 
 /// There is no SMMU that the gate can shut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +34,14 @@ pub enum IdentifyError {
         size: usize,
         /// Bytes up to the end of the last context bank.
         needed: usize,
+    },
+    /// It says that it has more groups than there are registers for: those that cannot be reached stay as they are.
+    #[error("it has {groups} stream mapping groups, and only {room} can be shut")]
+    TooManyGroups {
+        /// How many it says.
+        groups: u32,
+        /// How many there can be.
+        room: u16,
     },
     /// Two frames that are to be programmed as one are not alike.
     #[error(
@@ -68,7 +78,8 @@ pub struct Features {
     pub extended_ids: bool,
     /// Bits of stream ID, without [`extended_ids`](Self::extended_ids).
     pub stream_bits: u8,
-    /// Stream mapping register groups: pairs of SMR and S2CR, or S2CR alone where streams are not matched.
+    /// Stream mapping register groups: pairs of SMR and S2CR, or S2CR alone where streams are not matched. There may be
+    /// more than [`MOST_GROUPS`].
     pub groups: u16,
     /// Context banks.
     pub banks: u16,
@@ -117,6 +128,13 @@ impl Features {
         } else {
             1 << stream_bits
         };
+        let too_many = IdentifyError::TooManyGroups {
+            groups,
+            room: ROOM_FOR_GROUPS,
+        };
+        let groups = u16::try_from(groups)
+            .ok()
+            .filter(|&groups| groups <= ROOM_FOR_GROUPS);
         let newer = IDR2::PTFSV8_4K::SET + IDR2::PTFSV8_16K::SET + IDR2::PTFSV8_64K::SET + IDR2::VMID16S::SET;
         Ok(Features {
             version_2: idr2.any_matching_bits_set(newer),
@@ -127,8 +145,8 @@ impl Features {
             stream_match,
             extended_ids: stream_match && idr0.is_set(IDR0::EXIDS),
             stream_bits,
-            groups: capped(groups, MOST_GROUPS),
-            banks: capped(idr1.read(IDR1::NUMCB), MOST_BANKS),
+            groups: groups.ok_or(too_many)?,
+            banks: byte(idr1.read(IDR1::NUMCB)).into(),
             interrupts: byte(idr0.read(IDR0::NUMIRPT)),
             vmid_bits: if idr2.is_set(IDR2::VMID16S) { 16 } else { 8 },
             input_bits: address_bits(idr2.read(IDR2::IAS)),
@@ -184,11 +202,6 @@ fn address_bits(code: u32) -> u8 {
         4 => 44,
         _ => 48,
     }
-}
-
-/// A number of things, as far as there is room for them.
-fn capped(number: u32, most: u16) -> u16 {
-    u16::try_from(number).map_or(most, |number| number.min(most))
 }
 
 /// A register field of at most 8 bits.

@@ -7,6 +7,6 @@ mod shut;
 mod smmu;
 
 pub use frames::{Frames, Register};
-pub use id::{Features, IdentifyError, MOST_BANKS, MOST_GROUPS};
+pub use id::{Features, IdentifyError, MOST_GROUPS, ROOM_FOR_GROUPS};
 pub use shut::{GateError, Opening, TIMEOUT_US, V2Report, closed, opening, shut_v2};
 pub use smmu::Smmu;

@@ -171,7 +171,7 @@ impl Fake {
     pub fn groups(&self) -> u32 {
         let idr0 = self.get(0x20);
         if self.matches_streams() {
-            (idr0 & 0xff).min(128)
+            idr0 & 0xff
         } else {
             1 << (idr0 >> 9 & 0xf)
         }

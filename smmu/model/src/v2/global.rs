@@ -18,7 +18,7 @@ const fn entry(register: usize, base: usize) -> usize {
 }
 
 const SMR_END: usize = gr0::S2CR - 1;
-const S2CR_END: usize = gr0::S2CR + 0x1ff;
+const S2CR_END: usize = gr0::PIDR4 - 1;
 
 impl<H: Host> Instance<H> {
     pub(super) fn read_global0(&self, register: usize) -> Option<u32> {

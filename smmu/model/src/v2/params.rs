@@ -40,8 +40,9 @@ pub struct Params {
     pub tlb_entries: usize,
 }
 
-/// The most registers of one kind that a frame has room for.
-const MOST: usize = 128;
+/// The most registers of one kind that a frame has room for: SMMU_S2CRn ends at the identification registers. The
+/// architecture has 128 at most, and some hardware has more.
+const MOST: usize = 244;
 
 impl Params {
     /// An MMU-500 like that of a ZynqMP: 48 stream mappings, 16 context banks, both stages, 48 bits.
@@ -167,12 +168,8 @@ impl Params {
     }
 
     const fn count(&self, index: usize, high: u32, low: u32) -> usize {
-        let wide = self.field(index, high, low);
-        if wide < MOST as u64 {
-            (wide & 0x7f) as usize
-        } else {
-            MOST
-        }
+        let wide = (self.field(index, high, low) & 0xff) as usize;
+        if wide < MOST { wide } else { MOST }
     }
 
     /// IDR0.S1TS.
@@ -215,7 +212,7 @@ impl Params {
     pub(super) const fn mappings(&self) -> usize {
         if self.stream_matching() {
             self.count(0, 7, 0)
-        } else if self.stream_bits() < 7 {
+        } else if self.stream_bits() < 8 {
             1 << self.stream_bits()
         } else {
             MOST

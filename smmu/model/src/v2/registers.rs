@@ -19,6 +19,7 @@ pub(super) mod gr0 {
     pub(crate) const TLBGSTATUS: usize = 0x074;
     pub(crate) const SMR: usize = 0x800;
     pub(crate) const S2CR: usize = 0xc00;
+    pub(crate) const PIDR4: usize = 0xfd0;
     pub(crate) const PIDR0: usize = 0xfe0;
     pub(crate) const PIDR2: usize = 0xfe8;
     /// The distance of a banked register from the alias of its non-secure copy.

@@ -27,6 +27,30 @@ fn groups_run_short() {
     assert!((4..8).all(|stream| bank_of(&fake, stream) == Some(1)));
 }
 
+/// What hardware has beyond the architecture stays as the gate left it.
+#[test]
+fn groups_beyond_the_architectures_are_not_used() {
+    let fake = Fake::new(200, 4);
+    let mut driver = probe(&fake);
+    assert_eq!(driver.groups(), 128);
+    // None of these has a neighbour: an even number of bits is set in each.
+    let apart: Vec<u32> = (0..0x200_u32)
+        .filter(|id| id.count_ones() % 2 == 0)
+        .take(129)
+        .collect();
+    let (last, rest) = apart.split_last().unwrap();
+    driver.attach(&exact(rest.iter().copied()), &domain(1)).unwrap();
+    let error = driver.attach(&one(*last), &domain(1)).unwrap_err();
+    let expected = Error::Groups {
+        demand: 1,
+        free: 0,
+        capacity: 128,
+    };
+    assert_eq!(error, expected);
+    assert!((128..200).all(|group| fake.get(fake.s2cr(group)) == FAULT && fake.get(fake.smr(group)) == 0));
+    driver.release().unwrap();
+}
+
 #[test]
 fn banks_run_short() {
     let fake = Fake::new(8, 2);
