@@ -3,13 +3,14 @@
 use crate::error::Error;
 use crate::fault;
 use crate::groups::Groups;
-use crate::registers::{CBA2R, CBAR, Registers, TCR};
+use crate::registers::{CBA2R, CBAR, Registers, TCR, TTBR0};
 use crate::tlb::Vmid;
 use mmio::Bus;
 use smmu_driver::Domain;
 use smmu_gate::v2::registers::SCTLR;
 use smmu_gate::v2::{Features, Smmu};
-use tock_registers::fields::FieldValue;
+use tock_registers::LocalRegisterCopy;
+use tock_registers::fields::{Field, FieldValue};
 use tock_registers::interfaces::{Readable, Writeable};
 
 /// The most banks that are used: as many address spaces can there be behind one SMMU. The architecture has 128.
@@ -118,7 +119,8 @@ impl Banks {
             .map(|(index, _)| index)
     }
 
-    /// Describes an address space to a bank that is off and that nothing leads to.
+    /// Describes an address space to a bank that is off and that nothing leads to, and reads back what it was told: a bank
+    /// that walks other tables, or others' tables, reaches other memory.
     ///
     /// CBA2R comes before CBAR: some SMMUs look at the former when the latter is written (that is what Linux does).
     pub(crate) fn describe<B: Bus>(&self, smmu: &Smmu<B>, index: u16, space: &Space) -> Result<(), Error> {
@@ -147,19 +149,35 @@ impl Banks {
         })?;
         registers.tcr(index).set(space.tcr);
         registers.ttbr0(index).set(space.root);
-        Ok(())
+        let decides = decides_walks(space.tcr, features.aarch64_tables);
+        taken(smmu, "TCR", space.tcr & decides, |frame| {
+            Registers(frame).tcr(index).get() & decides
+        })?;
+        taken(smmu, "TTBR0", space.root, |frame| {
+            Registers(frame).ttbr0(index).read(TTBR0::BASE)
+        })
     }
 
-    /// Lets a bank that was described translate.
-    pub(crate) fn enable<B: Bus>(&mut self, smmu: &Smmu<B>, index: u16, space: &Space) {
+    /// Lets a bank that was described translate. One that does not, though it was told to, would let everything pass: it
+    /// goes off again, and counts as one that has to be forgotten about before it is used.
+    pub(crate) fn enable<B: Bus>(&mut self, smmu: &Smmu<B>, index: u16, space: &Space) -> Result<(), Error> {
+        let value = on(smmu.features());
+        smmu.sctlr(index).write(value);
+        let decides = (SCTLR::M::SET + SCTLR::AFFD::SET + SCTLR::E::SET + SCTLR::CFCFG::SET).mask();
+        let result = taken(smmu, "SCTLR", value.value & decides, |frame| {
+            frame.sctlr(index).get() & decides
+        });
+        if result.is_err() {
+            smmu.sctlr(index).set(0);
+        }
         self.set(
             index,
             Some(Bank {
                 space: *space,
-                leaving: false,
+                leaving: result.is_err(),
             }),
         );
-        smmu.sctlr(index).write(on(smmu.features()));
+        result
     }
 
     /// Switches off every bank that no group leads to.
@@ -203,15 +221,16 @@ impl Banks {
 }
 
 /// Checks that every frame has taken what decides how a bank's tables are read, and under which tag they are cached.
-fn taken<B: Bus>(
+fn taken<B: Bus, T: Into<u64>>(
     smmu: &Smmu<B>,
     register: &'static str,
-    wanted: u32,
-    read: impl Fn(&Smmu<&B>) -> u32,
+    wanted: T,
+    read: impl Fn(&Smmu<&B>) -> T,
 ) -> Result<(), Error> {
+    let wanted = wanted.into();
     let other = smmu
         .each_frame()
-        .map(|frame| read(&frame))
+        .map(|frame| read(&frame).into())
         .find(|read| *read != wanted);
     other.map_or(Ok(()), |read| {
         Err(Error::Register {
@@ -250,6 +269,17 @@ fn tcr(domain: &Domain, aarch64: bool, coherent: bool) -> FieldValue<u32, TCR::R
         // Relative to 32 bits, signed, in four bits, above which S repeats the sign.
         shared + TCR::T0SZ.val(u32::from(size) & 0x1f)
     }
+}
+
+/// The bits of a bank's TCR that decide which descriptors are read and whether the CPUs' caches are looked into for them.
+/// What a format does not have, or has as a constant, may read as anything.
+fn decides_walks(tcr: u32, aarch64: bool) -> u32 {
+    let in_place = |field: Field<u32, TCR::Register>| field.mask << field.shift;
+    let shape = in_place(TCR::SL0) | if aarch64 { in_place(TCR::T0SZ) } else { 0x1f };
+    let format = in_place(TCR::TG0) | in_place(TCR::PASIZE);
+    let caches = in_place(TCR::IRGN0) | in_place(TCR::ORGN0) | in_place(TCR::SH0);
+    let cacheable = LocalRegisterCopy::<u32, TCR::Register>::new(tcr).matches_all(TCR::IRGN0::WriteBack);
+    shape | if aarch64 { format } else { 0 } | if cacheable { caches } else { 0 }
 }
 
 /// The encoding of an output size; `Domain::check` has refused sizes without one.

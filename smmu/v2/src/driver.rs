@@ -114,7 +114,8 @@ impl<B: Bus, C: Clock> Driver<B, C> {
     /// they can, and have to be detached together if they do. On an error all of them fault as before.
     ///
     /// Nothing leads to a bank before it translates, and it does not translate before the SMMU has forgotten what an
-    /// earlier owner of the VMID had (IHI 0062 5.1). Each group becomes valid by one write.
+    /// earlier owner of the VMID had (IHI 0062 5.1). Whether it translates, and by which tables, is read back. Each group
+    /// becomes valid by one write.
     pub fn attach(&mut self, streams: &[Stream], domain: &Domain) -> Result<(), Error> {
         self.finish()?;
         let vmid = self.vmid(domain.vmid)?;
@@ -128,7 +129,7 @@ impl<B: Bus, C: Clock> Driver<B, C> {
                 self.banks.describe(&self.smmu, bank, &space)?;
                 forget_vmid(&self.smmu, vmid);
                 self.sync()?;
-                self.banks.enable(&self.smmu, bank, &space);
+                self.banks.enable(&self.smmu, bank, &space)?;
                 bank
             }
         };

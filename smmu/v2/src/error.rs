@@ -22,10 +22,10 @@ pub enum Error {
     Register {
         /// Its name.
         register: &'static str,
-        /// The value written.
-        wanted: u32,
-        /// The value read.
-        read: u32,
+        /// The value written, in the bits that count.
+        wanted: u64,
+        /// The value read in them.
+        read: u64,
     },
     /// Invalidation did not end: translations that were withdrawn may still be used.
     #[error("invalidation does not end: {0}")]

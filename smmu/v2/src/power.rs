@@ -49,8 +49,8 @@ pub(crate) fn start<B: Bus>(smmu: &Smmu<B>, clock: &impl Clock, extended: bool) 
         if read.get() & chosen.mask() != formats.value {
             return Err(Error::Register {
                 register: "CR0",
-                wanted: cr0.value,
-                read: read.get(),
+                wanted: cr0.value.into(),
+                read: read.get().into(),
             });
         }
     }

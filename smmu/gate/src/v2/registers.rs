@@ -147,10 +147,16 @@ register_bitfields![u32,
         TRE OFFSET(1) NUMBITS(1) [],
         /// Should be one.
         AFE OFFSET(2) NUMBITS(1) [],
+        /// A clear access flag does not fault.
+        AFFD OFFSET(3) NUMBITS(1) [],
+        /// Tables are big-endian.
+        E OFFSET(4) NUMBITS(1) [],
         /// A context fault aborts at the device, and is not just swallowed.
         CFRE OFFSET(5) NUMBITS(1) [],
         /// Context faults interrupt.
         CFIE OFFSET(6) NUMBITS(1) [],
+        /// A transaction that faults stalls, where nothing forbids that, until software resumes it.
+        CFCFG OFFSET(7) NUMBITS(1) [],
         /// Transactions are processed while an earlier fault is still recorded.
         HUPCF OFFSET(8) NUMBITS(1) []
     ],

@@ -149,6 +149,13 @@ fn an_smmu_that_does_not_take_its_setup_is_shut_again() {
         "{error}"
     );
     assert_eq!(fake.get(CR0), 0x20_1d12);
+    // The same of the second of two frames.
+    let fakes = [Fake::new(8, 4), fake];
+    let error = try_probe(&fakes, &SETUP).unwrap_err();
+    assert!(
+        matches!(error, Error::Register { register: "CR0", .. }),
+        "{error}"
+    );
 }
 
 #[test]
@@ -163,4 +170,51 @@ fn a_bank_that_does_not_become_a_stage_2_one_is_not_used() {
         "{error}"
     );
     assert_eq!(bank_of(&fake, 5), None);
+}
+
+/// Whatever a bank has not taken, in either frame, no stream gets to it; and what it may have cached meanwhile is
+/// forgotten before it is tried again.
+#[test]
+fn a_bank_that_does_not_take_what_decides_its_walks_is_not_used() {
+    /// A register, where it is, which of its bits do not change, and what they are.
+    type Stuck = (&'static str, fn(&Fake) -> usize, u32, u32);
+    let registers: [Stuck; 11] = [
+        ("CBA2R", |fake| fake.global_1(0x800), 1 << 16, 0),
+        ("CBAR", |fake| fake.global_1(0), 3 << 16, 1 << 16),
+        ("TCR", |fake| fake.bank(0, 0x30), 0x3f, 0x19),
+        ("TCR", |fake| fake.bank(0, 0x30), 3 << 6, 0),
+        ("TCR", |fake| fake.bank(0, 0x30), 3 << 8, 0),
+        ("TCR", |fake| fake.bank(0, 0x30), 3 << 12, 0),
+        ("TCR", |fake| fake.bank(0, 0x30), 7 << 16, 5 << 16),
+        ("TTBR0", |fake| fake.bank(0, 0x20), u32::MAX, 0),
+        ("TTBR0", |fake| fake.bank(0, 0x24), 0xff, 0x5a),
+        ("SCTLR", |fake| fake.bank(0, 0), 1, 0),
+        ("SCTLR", |fake| fake.bank(0, 0), 1 << 7, 1 << 7),
+    ];
+    for frame in [0, 1] {
+        for (register, at, bits, value) in registers {
+            let fakes = [Fake::new(8, 4), Fake::new(8, 4)];
+            let mut driver = try_probe(&fakes, &SETUP).unwrap();
+            let (fake, offset) = (&fakes[frame], at(&fakes[frame]));
+            fake.set(offset, value);
+            fake.limit(offset, !bits);
+            let error = driver.attach(&one(5), &domain(7)).unwrap_err();
+            assert!(
+                matches!(error, Error::Register { register: named, .. } if named == register),
+                "{register}: {error}"
+            );
+            for fake in &fakes {
+                assert_eq!(fake.fates(5), Fates::FAULT);
+                fake.take_log();
+            }
+            fake.limit(offset, u32::MAX);
+            driver.attach(&one(5), &domain(7)).unwrap();
+            let log = fake.take_log();
+            let at = |write| log.iter().position(|other| *other == write);
+            assert!(at((TLBGSYNC, 0)) < at((fake.s2cr(0), 0)) && at((fake.s2cr(0), 0)).is_some());
+            for fake in &fakes {
+                assert_eq!(root_of(fake, 5), Some(domain(7).root));
+            }
+        }
+    }
 }
