@@ -135,7 +135,7 @@ mod tests {
         let refused = plan(1, &[(FIRST, &[1, 2]), (SECOND, &[9])]);
         assert_eq!(attach(&fake, &refused), Err("no room".to_string()));
         assert_eq!(*fake.attached.borrow(), []);
-        assert_eq!(fake.attachments.borrow().count(), 0);
+        assert_eq!(fake.attachments.borrow().total(), 0);
     }
 
     #[test]
@@ -148,7 +148,7 @@ mod tests {
         assert!(attach(&fake, &plan(2, &[(FIRST, &[1, 2]), (SECOND, &[9])])).is_err());
         assert_eq!(*fake.attached.borrow(), [(FIRST, stream(1))]);
         detach(&fake, MasterId(1), &plan(1, &[(FIRST, &[1])]).matches);
-        assert_eq!(fake.attachments.borrow().count(), 0);
+        assert_eq!(fake.attachments.borrow().total(), 0);
     }
 
     #[test]

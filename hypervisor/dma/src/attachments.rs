@@ -77,7 +77,7 @@ impl Attachments {
     }
 
     /// How many streams are attached.
-    pub fn count(&self) -> usize {
+    pub fn total(&self) -> usize {
         self.sets.iter().map(|set| set.streams.len()).sum()
     }
 
@@ -206,7 +206,7 @@ mod tests {
         left.sort();
         assert_eq!(left, [(SMMU, streams([4, 5])), (SMMU, streams([6]))]);
         assert_eq!(attachments.release(TWO, &at(SMMU, [4, 5, 6])), []);
-        assert_eq!(attachments.count(), 0);
+        assert_eq!(attachments.total(), 0);
     }
 
     #[test]

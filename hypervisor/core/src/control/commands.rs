@@ -339,9 +339,10 @@ impl System {
         let Some(smmu) = registry.smmu(id) else {
             return String::new();
         };
-        let gate = match self.units.get(id.0) {
-            Some(unit) if unit.is_open() => "ITS GATE IS NOT SHUT",
-            _ => "its gate is shut",
+        let gate = if smmu.opened.is_some() {
+            "ITS GATE WAS NOT SHUT"
+        } else {
+            "its gate is shut"
         };
         match smmu {
             dma::Smmu {

@@ -33,7 +33,7 @@ pub fn end(why: &str) -> ! {
 impl System {
     /// Sums the run up, and ends it.
     pub fn finish(&self) -> ! {
-        let attached = self.attachments.lock().count();
+        let attached = self.attachments.lock().total();
         if attached > 0 {
             log::error!(target: "run", "{attached} streams ARE STILL ATTACHED, though all guests stopped");
         }
