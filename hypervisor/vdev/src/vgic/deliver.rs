@@ -89,17 +89,23 @@ impl Vgic {
         let interrupt = self.interrupt_mut(vcpu, intid)?;
         let is_hardware = interrupt.physical().is_some();
         // Pending and active at once is not allowed with a hardware link, and of a level-sensitive interrupt the
-        // line is looked at again when the guest ended it.
-        let only_active = interrupt.active && (is_hardware || !interrupt.edge);
+        // line is looked at again when the guest ended it. A list register has room for one sender of an SGI.
+        let has_senders = interrupt.senders != 0;
+        let only_active = interrupt.active && (is_hardware || !interrupt.edge || has_senders);
         let pending = interrupt.enabled && interrupt.is_pending() && !only_active;
         let entry = ListRegister::new(intid, interrupt.priority, pending, interrupt.active);
-        let entry = match interrupt.source {
-            Source::Hardware(physical) => entry.linked_to(physical),
+        if pending {
+            interrupt.take_sender();
+        }
+        let entry = match (interrupt.source, interrupt.sender) {
+            (Source::Hardware(physical), _) => entry.linked_to(physical),
+            (_, Some(sender)) if interrupt.senders == 0 => entry.sent_by(sender),
+            (_, Some(sender)) => entry.sent_by(sender).with_end_notice(),
             _ if !interrupt.edge => entry.with_end_notice(),
             _ => entry,
         };
         interrupt.latch_placed = pending && interrupt.latch;
-        interrupt.latch &= !pending;
+        interrupt.latch &= !pending || interrupt.senders != 0;
         interrupt.placed = Some(vcpu);
         self.settle(vcpu, intid);
         Some(entry)
@@ -145,7 +151,10 @@ impl Vgic {
         let was_live = entry.is_pending() || entry.is_active();
         let cancelled = was_live && !pending && !active && !interrupt.latch;
         let deactivate = interrupt.physical().filter(|_| cancelled);
-        interrupt.latch |= pending;
+        if pending {
+            interrupt.latch = true;
+            interrupt.put_sender_back();
+        }
         interrupt.active = active;
         interrupt.holder = vcpu;
         interrupt.placed = None;

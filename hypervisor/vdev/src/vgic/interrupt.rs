@@ -19,6 +19,11 @@ pub(super) struct Interrupt {
     pub(super) enabled: bool,
     /// Made pending by an edge, by the guest's own write, or by a physical interrupt that was acknowledged.
     pub(super) latch: bool,
+    /// Of an SGI of a GICv2, which is pending for each vCPU that sent it: those vCPUs, by bit. The latch is set while there
+    /// are any.
+    pub(super) senders: u8,
+    /// Which of them a list register was given last.
+    pub(super) sender: Option<u8>,
     /// The input line of a level-sensitive virtual interrupt.
     pub(super) line: bool,
     pub(super) active: bool,
@@ -70,6 +75,19 @@ impl Interrupt {
     /// Whether it needs a list register.
     pub(super) fn needs_delivery(&self) -> bool {
         self.placed.is_none() && (self.active || (self.enabled && self.is_pending()))
+    }
+
+    /// Takes the first sender of an SGI, if it has any, for a list register.
+    pub(super) fn take_sender(&mut self) {
+        if let Some(rest) = self.senders.checked_sub(1) {
+            self.sender = u8::try_from(self.senders.trailing_zeros()).ok();
+            self.senders &= rest;
+        }
+    }
+
+    /// Undoes that: the guest has not seen it.
+    pub(super) fn put_sender_back(&mut self) {
+        self.senders |= self.sender.map_or(0, |sender| 1 << (sender & 0x7));
     }
 
     /// The vCPU to deliver it to.

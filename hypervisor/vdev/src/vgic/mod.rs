@@ -1,4 +1,5 @@
-//! A virtual GICv3 as a state machine (IHI 0069): distributor, redistributors, and what goes into list registers.
+//! A virtual GICv3 as a state machine (IHI 0069): distributor, redistributors, and what goes into list registers. A guest
+//! on a machine with a GICv2 sees the same interrupts through the registers of a GICv2 ([`Version`]).
 //!
 //! It has one security state (`GICD_CTLR.DS` = 1), affinity routing only, group 1 only, and LPIs if it is made
 //! [with them](Vgic::with_lpis).
@@ -40,10 +41,24 @@ pub const PRIVATE: u32 = 32;
 pub const SPI_END: u32 = 1020;
 /// Size of the distributor's frame, in bytes.
 pub const DISTRIBUTOR_SIZE: u64 = 0x1_0000;
+/// Size of the CPU interface of a GICv2, in bytes.
+pub const CPU_INTERFACE_SIZE: u64 = 0x2000;
 /// Size of one redistributor's two frames, in bytes.
 pub const REDISTRIBUTOR_SIZE: u64 = 0x2_0000;
 /// The bits of a priority that are kept: 32 levels.
 const PRIORITY_MASK: u8 = 0xf8;
+
+/// Which architecture's registers a guest sees. It is that of the machine's GIC: the CPU interface is hardware.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// A distributor, and a CPU interface in memory (IHI 0048); at most [`MOST_V2_VCPUS`] vCPUs.
+    V2,
+    /// A distributor, redistributors, and system registers (IHI 0069).
+    V3,
+}
+
+/// The most vCPUs that target lists of a GICv2 can name.
+pub const MOST_V2_VCPUS: usize = 8;
 
 /// What the virtual GIC asks of the world outside.
 pub trait Outside {

@@ -1,4 +1,4 @@
-//! The virtual GIC against any sequence of guest writes, with a model of the physical side.
+//! The virtual GIC against any sequence of guest writes in the registers of either version, with a model of the physical side.
 
 use super::tests::gic;
 use super::*;
@@ -34,6 +34,8 @@ impl Outside for Physical {
 enum Step {
     WriteDistributor(u64, u8, u64),
     WriteRedistributor(u64, u8, u64),
+    /// By a vCPU, in the registers of a GICv2.
+    WriteV2(usize, u64, u8, u64),
     Read(u64, u8),
     Sgi(usize, u64),
     Physical(usize, bool),
@@ -77,6 +79,16 @@ fn any_step() -> impl Strategy<Value = Step> {
                 size,
                 value
             )),
+        (
+            0usize..2,
+            (
+                prop_oneof![offset.clone(), 0x800u64..0x840, 0xf00u64..0xf30],
+                size.clone()
+            )
+                .prop_map(align),
+            value.clone()
+        )
+            .prop_map(|(vcpu, (offset, size), value)| Step::WriteV2(vcpu, offset, size, value)),
         (offset, size).prop_map(|(offset, size)| Step::Read(offset, size)),
         (0usize..2, value).prop_map(|(vcpu, value)| Step::Sgi(vcpu, value)),
         (0usize..2, any::<bool>()).prop_map(|(vcpu, timer)| Step::Physical(vcpu, timer)),
@@ -147,8 +159,14 @@ impl Machine {
             Step::WriteRedistributor(offset, size, value) => {
                 self.outside_of(0, |gic, out| gic.write_redistributor(offset, size, value, out));
             }
+            Step::WriteV2(vcpu, offset, size, value) => {
+                self.outside_of(vcpu, |gic, out| {
+                    gic.write_distributor_v2(vcpu, offset, size, value, out);
+                });
+            }
             Step::Read(offset, size) => {
                 self.gic.read_distributor(offset, size);
+                self.gic.read_distributor_v2(1, offset, size);
                 self.gic.read_redistributor(offset * 3, size);
             }
             Step::Sgi(vcpu, value) => self.outside_of(vcpu, |gic, out| gic.send_sgi(vcpu, value, out)),

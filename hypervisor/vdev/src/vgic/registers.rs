@@ -3,6 +3,8 @@
 //! Registers for one bit, two bits or a byte per interrupt sit at the same offsets in the distributor (SPIs) and in
 //! the second frame of a redistributor (SGIs and PPIs), so one piece of code serves both.
 
+mod v2;
+
 use super::interrupt::Interrupt;
 use super::lpi::ID_BITS;
 use super::{DISTRIBUTOR_SIZE, Outside, PRIORITY_MASK, PRIVATE, REDISTRIBUTOR_SIZE, Vgic};
@@ -110,18 +112,20 @@ impl Vgic {
     /// Writes `size` bytes at `offset` of the distributor.
     pub fn write_distributor(&mut self, offset: u64, size: u8, value: u64, outside: &mut dyn Outside) {
         match (offset, size) {
-            (0x0000, 4) => {
-                let enabled = value & CTLR_ENABLE_GROUP_1 != 0;
-                let rises = enabled && !self.enabled;
-                self.enabled = enabled;
-                for vcpu in (0..self.vcpus.len()).filter(|_| rises) {
-                    if self.has_work(vcpu) {
-                        outside.kick(vcpu);
-                    }
-                }
-            }
+            (0x0000, 4) => self.set_enabled(value & CTLR_ENABLE_GROUP_1 != 0, outside),
             (0x6100..0x8000, 4 | 8) => self.write_route(offset, size, value, outside),
             _ => self.write_bank(0, PRIVATE..self.end(), offset, size, value, outside),
+        }
+    }
+
+    /// Lets interrupts through to the vCPUs, or not.
+    fn set_enabled(&mut self, enabled: bool, outside: &mut dyn Outside) {
+        let rises = enabled && !self.enabled;
+        self.enabled = enabled;
+        for vcpu in (0..self.vcpus.len()).filter(|_| rises) {
+            if self.has_work(vcpu) {
+                outside.kick(vcpu);
+            }
         }
     }
 
@@ -342,6 +346,11 @@ impl Vgic {
         let Some(target) = self.vcpus.iter().position(|private| private.affinity == affinity) else {
             return;
         };
+        self.set_route(intid, target, outside);
+    }
+
+    /// Sends an SPI to a vCPU from now on.
+    fn set_route(&mut self, intid: u32, target: usize, outside: &mut dyn Outside) {
         self.change(0, intid, outside, |it| it.target = target);
         if let Some(physical) = self.interrupt(0, intid).and_then(Interrupt::physical) {
             outside.route(physical, target);
