@@ -10,9 +10,6 @@ use spin::Mutex;
 use vdev::layout::TIMER_INTERRUPT;
 use vdev::vgic::{Outside, PRIVATE};
 
-/// The maintenance interrupt of the virtual interface (Arm BSA 1.0, 3.6: PPI 9).
-pub const MAINTENANCE_INTERRUPT: u32 = 25;
-
 /// Shared interrupts that are taken: by a guest, or by the core itself.
 static OWNERS: Mutex<Vec<(u32, Option<&'static Guest>)>> = Mutex::new(Vec::new());
 /// LPIs of guests' functions.
@@ -61,7 +58,7 @@ pub fn set_here(here: Option<(&'static Guest, usize)>) -> Result<(), GicError> {
     if let Some(slot) = HERE.get(percpu::this().index()) {
         *slot.lock() = here;
     }
-    for intid in [TIMER_INTERRUPT, MAINTENANCE_INTERRUPT] {
+    for intid in [TIMER_INTERRUPT, gic::maintenance_interrupt()] {
         if here.is_some() {
             gic::set_trigger(intid, devicetree::Trigger::Level)?;
             gic::enable(intid)?;

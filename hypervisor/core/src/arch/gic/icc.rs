@@ -1,14 +1,10 @@
 //! The CPU interface of a GICv3: system registers (IHI 0069 12.2), for physical interrupts as EL2 sees them.
 
-use super::GicError;
+use super::{FIRST_SPECIAL, GicError, LAST_SPECIAL};
 use crate::arch::percpu;
 use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::ICC_SRE_EL2;
 use tock_registers::interfaces::{ReadWriteable, Readable};
-
-/// Interrupt IDs from here to 1023 say that there is none (IHI 0069 2.2.1).
-const FIRST_SPECIAL: u32 = 1020;
-const LAST_SPECIAL: u32 = 1023;
 
 macro_rules! write_register {
     ($name:literal, $value:expr) => {{
@@ -29,7 +25,7 @@ pub(super) fn init() -> Result<(), GicError> {
             value: ICC_SRE_EL2.get(),
         });
     }
-    set_priority_mask(0xf0);
+    set_priority_mask(super::MASK_OPEN);
     write_register!("icc_bpr1_el1", 0);
     write_register!("icc_ap1r0_el1", 0);
     // EOImode = 1: ICC_EOIR1_EL1 drops the priority, ICC_DIR_EL1 deactivates.

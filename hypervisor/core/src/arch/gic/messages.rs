@@ -4,7 +4,7 @@
 //! there, and a CPU's redistributor takes LPIs when the first device's go there: a machine whose guests need no messages
 //! has none.
 
-use super::{GicError, PRIORITY_NORMAL, gic};
+use super::{GicError, PRIORITY_NORMAL, v3};
 use crate::arch::mmu;
 use crate::arch::percpu::{MAX_CPUS, PerCpu};
 use crate::arch::timer::Now;
@@ -140,9 +140,9 @@ pub fn map(route: &Route, count: u32, cpu: &PerCpu) -> Result<Messages, MessageE
 
     let lpis = match lpis {
         Some(lpis) => lpis,
-        None => lpis.insert(Lpis::new(FrameTables::new(), gic()?.id_bits(), PRIORITY_NORMAL)?),
+        None => lpis.insert(Lpis::new(FrameTables::new(), v3()?.id_bits(), PRIORITY_NORMAL)?),
     };
-    let (region, base) = gic()?.redistributor_of(cpu.index())?;
+    let (region, base) = v3()?.redistributor_of(cpu.index())?;
     let redistributor = Redistributor::new(region, base);
     let delivers = delivering.get_mut(cpu.index()).ok_or(GicError::NotReady)?;
     if !*delivers {

@@ -1,11 +1,12 @@
 //! Distributor and redistributors of a GICv3 (IHI 0069 12.9 to 12.11).
 
-use super::{GicError, PRIORITY_NORMAL};
+use super::frame::Frame;
+use super::{FIRST_SHARED, GicError, icc};
 use crate::arch::mmu;
 use crate::arch::percpu::{self, MAX_CPUS};
 use crate::arch::timer::Now;
 use alloc::vec::Vec;
-use devicetree::{Node, Tree, Trigger};
+use devicetree::{Node, Trigger};
 use mmio::{Bus, Region, wait_until};
 use spin::Once;
 
@@ -23,15 +24,8 @@ const GICD_IROUTER: usize = 0x6000;
 const GICR_CTLR: usize = 0x0000;
 const GICR_TYPER: usize = 0x0008;
 const GICR_WAKER: usize = 0x0014;
-
-// Offsets in the distributor and in SGI_base alike.
+/// Which group an interrupt is in, in the distributor and in SGI_base alike.
 const IGROUPR: usize = 0x0080;
-const ISENABLER: usize = 0x0100;
-const ICENABLER: usize = 0x0180;
-const ICPENDR: usize = 0x0280;
-const ICACTIVER: usize = 0x0380;
-const IPRIORITYR: usize = 0x0400;
-const ICFGR: usize = 0x0c00;
 
 /// GICD_CTLR: register write pending.
 const GICD_RWP: u32 = 1 << 31;
@@ -47,9 +41,6 @@ const CHILDREN_ASLEEP: u32 = 1 << 2;
 const TYPER_LAST: u64 = 1 << 4;
 const TYPER_VLPIS: u64 = 1 << 1;
 
-/// Interrupt IDs below this are each CPU's own.
-pub(super) const FIRST_SHARED: u32 = 32;
-
 /// A GICv3.
 #[derive(Debug)]
 pub(super) struct GicV3 {
@@ -64,12 +55,8 @@ pub(super) struct GicV3 {
 }
 
 impl GicV3 {
-    /// Finds it in the tree and maps its registers.
-    pub(super) fn find(tree: &Tree) -> Result<Self, GicError> {
-        let node = tree
-            .compatible(&["arm,gic-v3"])
-            .find(Node::is_enabled)
-            .ok_or(GicError::NoGic)?;
+    /// Maps the registers of the one that `node` describes.
+    pub(super) fn open(node: &Node<'_>) -> Result<Self, GicError> {
         let regions = node.u32("#redistributor-regions")?.unwrap_or(1);
         let stride = node
             .property("redistributor-stride")
@@ -104,6 +91,7 @@ impl GicV3 {
         self.settle_distributor()?;
         for group in 1..self.count.div_ceil(32) as usize {
             frame.quiet(group);
+            frame.region.write32(IGROUPR + 4 * group, u32::MAX);
         }
         self.settle_distributor()?;
         self.distributor.write32(GICD_CTLR, GICD_ARE);
@@ -116,8 +104,14 @@ impl GicV3 {
         Ok(())
     }
 
+    /// This CPU's part.
+    pub(super) fn init_cpu(&self) -> Result<(), GicError> {
+        self.init_redistributor()?;
+        icc::init()
+    }
+
     /// This CPU's redistributor: awake, private interrupts off, inactive, group 1, normal priority.
-    pub(super) fn init_redistributor(&self) -> Result<(), GicError> {
+    fn init_redistributor(&self) -> Result<(), GicError> {
         let (cpu, affinity) = (percpu::this().index(), percpu::own_affinity());
         let (index, base) = self
             .search(affinity)
@@ -139,11 +133,12 @@ impl GicV3 {
             register: "GICR_WAKER",
             timeout,
         })?;
-        Frame {
+        let frame = Frame {
             region,
             base: base + SGI_BASE,
-        }
-        .quiet(0);
+        };
+        frame.quiet(0);
+        region.write32(frame.base + IGROUPR, u32::MAX);
         if let Err(error) = its::Redistributor::new(region, base).turn_off(&Now) {
             log::warn!(target: "gic", "CPU {cpu}: {error}");
         }
@@ -232,12 +227,12 @@ impl GicV3 {
     }
 
     pub(super) fn enable(&self, intid: u32) -> Result<(), GicError> {
-        self.frame(intid)?.set_bit(ISENABLER, intid);
+        self.frame(intid)?.enable(intid);
         Ok(())
     }
 
     pub(super) fn disable(&self, intid: u32) -> Result<(), GicError> {
-        self.frame(intid)?.set_bit(ICENABLER, intid);
+        self.frame(intid)?.disable(intid);
         if intid < FIRST_SHARED {
             self.settle_redistributor()
         } else {
@@ -246,24 +241,17 @@ impl GicV3 {
     }
 
     pub(super) fn clear(&self, intid: u32) -> Result<(), GicError> {
-        let frame = self.frame(intid)?;
-        frame.set_bit(ICPENDR, intid);
-        frame.set_bit(ICACTIVER, intid);
+        self.frame(intid)?.clear(intid);
         Ok(())
     }
 
     pub(super) fn set_priority(&self, intid: u32, priority: u8) -> Result<(), GicError> {
-        self.frame(intid)?
-            .set_field(IPRIORITYR, intid, 8, u32::from(priority));
+        self.frame(intid)?.set_priority(intid, priority);
         Ok(())
     }
 
     pub(super) fn set_trigger(&self, intid: u32, trigger: Trigger) -> Result<(), GicError> {
-        let value = match trigger {
-            Trigger::Level => 0b00,
-            Trigger::Edge => 0b10,
-        };
-        self.frame(intid)?.set_field(ICFGR, intid, 2, value);
+        self.frame(intid)?.set_trigger(intid, trigger);
         Ok(())
     }
 
@@ -274,42 +262,5 @@ impl GicV3 {
         self.distributor
             .write64(GICD_IROUTER + 8 * intid as usize, affinity);
         Ok(())
-    }
-}
-
-/// The registers of the distributor, or of a redistributor's SGI_base, that hold interrupts' states.
-struct Frame<'r> {
-    region: &'r Region,
-    base: usize,
-}
-
-impl Frame<'_> {
-    /// The 32 interrupts of `group`: off, inactive, group 1, normal priority.
-    fn quiet(&self, group: usize) {
-        let word = self.base + 4 * group;
-        self.region.write32(word + ICENABLER, u32::MAX);
-        self.region.write32(word + ICPENDR, u32::MAX);
-        self.region.write32(word + ICACTIVER, u32::MAX);
-        self.region.write32(word + IGROUPR, u32::MAX);
-        for four in 0..8 {
-            let priorities = u32::from_ne_bytes([PRIORITY_NORMAL; 4]);
-            self.region
-                .write32(self.base + IPRIORITYR + 32 * group + 4 * four, priorities);
-        }
-    }
-
-    /// Writes a one for `intid` into an array of single bits in which zeroes change nothing.
-    fn set_bit(&self, array: usize, intid: u32) {
-        self.region
-            .write32(self.base + array + 4 * (intid / 32) as usize, 1 << (intid % 32));
-    }
-
-    /// Writes `value` for `intid` into an array of fields of `width` bits.
-    fn set_field(&self, array: usize, intid: u32, width: u32, value: u32) {
-        let offset = self.base + array + 4 * (intid * width / 32) as usize;
-        let shift = intid * width % 32;
-        let mask = ((1 << width) - 1) << shift;
-        self.region
-            .write32(offset, (self.region.read32(offset) & !mask) | (value << shift));
     }
 }
