@@ -1,10 +1,11 @@
 //! The device tree that a guest is given.
 //!
 //! Bindings: Devicetree Specification v0.4, and of Linux' `Documentation/devicetree/bindings`:
-//! `interrupt-controller/arm,gic-v3.yaml`, `timer/arm,arch_timer.yaml`, `arm/psci.yaml`, `serial/pl011.yaml`,
+//! `interrupt-controller/arm,gic-v3.yaml`, `interrupt-controller/arm,gic.yaml`, `timer/arm,arch_timer.yaml`, `arm/psci.yaml`, `serial/pl011.yaml`,
 //! `pci/host-generic-pci.yaml`, `pci/pci-msi.txt`.
 
 use crate::layout::{self, Layout};
+use crate::vgic::{MOST_V2_VCPUS, Version};
 use crate::{its, pl011, vgic};
 use alloc::format;
 use alloc::string::String;
@@ -28,6 +29,8 @@ pub struct Machine<'a> {
     pub initrd: Option<(u64, u64)>,
     /// PCI, when the guest has functions.
     pub pci: Option<Pci<'a>>,
+    /// Which interrupt controller it is.
+    pub gic: vgic::Version,
     /// Whether there is an ITS, to which the functions' messages go.
     pub its: bool,
     /// Random bytes for the guest; without them a Linux guest's random numbers are slow to start.
@@ -75,6 +78,7 @@ const UART_CLOCK_HZ: u32 = 24_000_000;
 pub fn device_tree(machine: &Machine<'_>) -> Result<Vec<u8>, Error> {
     let ecam_size = machine.pci.map_or(0, |pci| (u64::from(pci.last_bus) + 1) << 20);
     let layout = Layout {
+        gic: machine.gic,
         vcpus: machine.affinities.len(),
         ecam_size,
         its: machine.its,
@@ -90,7 +94,7 @@ pub fn device_tree(machine: &Machine<'_>) -> Result<Vec<u8>, Error> {
     memory(&mut fdt, machine)?;
     cpus(&mut fdt, machine)?;
     firmware(&mut fdt)?;
-    timer(&mut fdt)?;
+    timer(&mut fdt, &layout)?;
     interrupt_controller(&mut fdt, &layout)?;
     uart(&mut fdt)?;
     if let Some(pci) = &machine.pci {
@@ -156,30 +160,42 @@ fn firmware(fdt: &mut FdtWriter) -> Result<(), Error> {
     Ok(fdt.end_node(psci)?)
 }
 
-fn timer(fdt: &mut FdtWriter) -> Result<(), Error> {
+fn timer(fdt: &mut FdtWriter, layout: &Layout) -> Result<(), Error> {
     let timer = fdt.begin_node("timer")?;
     fdt.property_string("compatible", "arm,armv8-timer")?;
     // Secure, physical, virtual, hypervisor: the binding's order. Only the virtual one is the guest's.
-    let interrupts = [29, 30, layout::TIMER_INTERRUPT, 26].map(|intid| [PPI, intid - 16, LEVEL_HIGH]);
+    let flags = LEVEL_HIGH | private_targets(layout);
+    let interrupts = [29, 30, layout::TIMER_INTERRUPT, 26].map(|intid| [PPI, intid - 16, flags]);
     fdt.property_array_u32("interrupts", interrupts.as_flattened())?;
     fdt.property_null("always-on")?;
     Ok(fdt.end_node(timer)?)
 }
 
+/// In the specifier of a PPI of a GICv2: the CPUs that have it, from bit 8 on.
+fn private_targets(layout: &Layout) -> u32 {
+    match layout.gic {
+        Version::V2 => (0..layout.vcpus.min(MOST_V2_VCPUS)).fold(0, |mask, vcpu| mask | 1 << (8 + vcpu)),
+        Version::V3 => 0,
+    }
+}
+
 fn interrupt_controller(fdt: &mut FdtWriter, layout: &Layout) -> Result<(), Error> {
     let gic = fdt.begin_node(&format!("interrupt-controller@{:x}", layout::DISTRIBUTOR))?;
-    fdt.property_string("compatible", "arm,gic-v3")?;
+    match layout.gic {
+        Version::V2 => {
+            fdt.property_string_list("compatible", strings(["arm,gic-400", "arm,cortex-a15-gic"]))?;
+        }
+        Version::V3 => fdt.property_string("compatible", "arm,gic-v3")?,
+    }
     fdt.property_null("interrupt-controller")?;
     fdt.property_u32("#interrupt-cells", 3)?;
     // Without it an `interrupt-map` cannot name this controller.
     fdt.property_u32("#address-cells", 2)?;
     fdt.property_u32("#size-cells", 2)?;
     let windows = layout.windows().into_iter();
-    let own = windows.filter(|(device, ..)| {
-        matches!(
-            device,
-            layout::Device::Distributor | layout::Device::Redistributors
-        )
+    let own = windows.filter(|(device, _, size)| {
+        use layout::Device::{CpuInterface, Distributor, Redistributors};
+        matches!(device, Distributor | Redistributors | CpuInterface) && *size != 0
     });
     let reg: Vec<u64> = own.flat_map(|(_, start, size)| [start, size]).collect();
     fdt.property_array_u64("reg", &reg)?;

@@ -1,10 +1,12 @@
 //! Where a guest finds its virtual devices: guest physical addresses, the same for every guest.
 
-use crate::vgic::{DISTRIBUTOR_SIZE, REDISTRIBUTOR_SIZE};
+use crate::vgic::{CPU_INTERFACE_SIZE, DISTRIBUTOR_SIZE, REDISTRIBUTOR_SIZE, Version};
 use crate::{its, pl011};
 
 /// The interrupt controller's distributor.
 pub const DISTRIBUTOR: u64 = 0x0800_0000;
+/// The CPU interface of a GICv2.
+pub const CPU_INTERFACE: u64 = 0x0801_0000;
 /// The interrupt translation service: registers, and one frame after them [`TRANSLATER`].
 pub const ITS: u64 = 0x0808_0000;
 /// The frame of `GITS_TRANSLATER`, which devices write their messages to. Its first page is that of the physical ITS,
@@ -30,6 +32,8 @@ pub enum Device {
     Distributor,
     /// All redistributors.
     Redistributors,
+    /// The CPU interface of a GICv2.
+    CpuInterface,
     /// The interrupt translation service; what traps in its second frame reads as zero and ignores writes.
     Its,
     /// The UART.
@@ -41,6 +45,8 @@ pub enum Device {
 /// Which devices a guest has, as far as that differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
+    /// Which GIC it is.
+    pub gic: Version,
     /// The number of vCPUs, at most [`MOST_VCPUS`].
     pub vcpus: usize,
     /// The size of configuration space in bytes; zero without PCI.
@@ -51,11 +57,16 @@ pub struct Layout {
 
 impl Layout {
     /// The windows: device, start, size.
-    pub fn windows(&self) -> [(Device, u64, u64); 5] {
-        let redistributors = REDISTRIBUTOR_SIZE * u64::try_from(self.vcpus.min(MOST_VCPUS)).unwrap_or(0);
+    pub fn windows(&self) -> [(Device, u64, u64); 6] {
+        let vcpus = u64::try_from(self.vcpus.min(MOST_VCPUS)).unwrap_or(0);
+        let (redistributors, cpu_interface) = match self.gic {
+            Version::V2 => (0, CPU_INTERFACE_SIZE),
+            Version::V3 => (REDISTRIBUTOR_SIZE * vcpus, 0),
+        };
         [
             (Device::Distributor, DISTRIBUTOR, DISTRIBUTOR_SIZE),
             (Device::Redistributors, REDISTRIBUTORS, redistributors),
+            (Device::CpuInterface, CPU_INTERFACE, cpu_interface),
             (Device::Its, ITS, if self.its { its::SIZE } else { 0 }),
             (Device::Uart, UART, pl011::SIZE),
             (Device::Ecam, ECAM, self.ecam_size),
@@ -86,6 +97,7 @@ mod tests {
     #[test]
     fn windows_are_found_and_lie_apart() {
         let layout = Layout {
+            gic: Version::V3,
             vcpus: 2,
             ecam_size: 1 << 20,
             its: true,
@@ -115,7 +127,19 @@ mod tests {
             None
         );
 
+        let v2 = Layout {
+            gic: Version::V2,
+            ..layout
+        };
+        assert_eq!(
+            v2.find(CPU_INTERFACE + 0x1000),
+            Some((Device::CpuInterface, 0x1000))
+        );
+        assert_eq!(v2.find(REDISTRIBUTORS), None);
+        assert_eq!(layout.find(CPU_INTERFACE), None);
+
         let most = Layout {
+            gic: Version::V3,
             vcpus: MOST_VCPUS,
             ecam_size: 256 << 20,
             its: true,
@@ -128,6 +152,7 @@ mod tests {
     #[test]
     fn memory_may_not_lie_on_a_device() {
         let layout = Layout {
+            gic: Version::V3,
             vcpus: 1,
             ecam_size: 0,
             its: false,

@@ -4,7 +4,7 @@
 //! one of these, and carries out what they return. They hold no pointers, touch no registers and take any value a
 //! guest may come up with.
 //!
-//! - [`vgic`]: GICv3 distributor and redistributors, list registers, SGIs, LPIs;
+//! - [`vgic`]: distributor and redistributors of a GICv3, or the distributor of a GICv2; list registers, SGIs, LPIs;
 //! - [`its`]: the interrupt translation service, which makes LPIs of messages;
 //! - [`pl011`]: the console;
 //! - [`ecam`]: PCI configuration space that shows the guest's own functions;

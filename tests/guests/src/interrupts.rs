@@ -1,7 +1,7 @@
-//! The GICv3 as the guest machine has it, and waiting (Arm IHI 0069).
+//! The GIC as the guest machine has it, a GICv3 (Arm IHI 0069) or a GICv2 (IHI 0048), and waiting.
 //!
 //! PSTATE.I stays set. A pending interrupt ends `WFI` all the same (DDI 0487 D1.6), and is then acknowledged by
-//! reading `ICC_IAR1_EL1`.
+//! reading `ICC_IAR1_EL1` or `GICC_IAR`.
 
 use crate::clock::Instant;
 use crate::registers::Registers;
@@ -39,6 +39,15 @@ const ENABLE_LPIS: u32 = 1 << 0;
 /// GICR_WAKER.
 const PROCESSOR_SLEEP: u32 = 1 << 1;
 const CHILDREN_ASLEEP: u32 = 1 << 2;
+/// The same of a GICv2: its enable bit, and the CPUs that an interrupt goes to (IHI 0048 4.3).
+const V2_ENABLE: u32 = 1 << 0;
+const ITARGETSR: u64 = 0x0800;
+/// The CPU interface of a GICv2 (IHI 0048 4.4).
+const GICC_CTLR: u64 = 0x00;
+const GICC_PMR: u64 = 0x04;
+const GICC_IAR: u64 = 0x0c;
+const GICC_EOIR: u64 = 0x10;
+const NUMBER: u32 = 0x3ff;
 /// How often a register is looked at for a change that takes no time on any machine.
 const PATIENCE: u32 = 100_000;
 /// Affinity fields of MPIDR_EL1, which are those of GICD_IROUTER.
@@ -55,16 +64,42 @@ macro_rules! write_register {
 #[derive(Debug, Clone, Copy)]
 pub struct Interrupts {
     distributor: Registers,
+    /// On a GICv2 there is none, and the distributor stands in for it.
     redistributor: Registers,
+    /// The registers of this CPU's own interrupts.
     own: Registers,
+    /// The CPU interface, where it is not system registers.
+    cpu: Option<Registers>,
 }
 
 impl Interrupts {
-    /// Enables the GIC with its distributor and this CPU's redistributor at the given addresses.
+    /// Enables a GICv2 with its distributor and CPU interface at the given addresses.
     ///
     /// # Safety
     /// They are there.
-    pub(crate) unsafe fn enable_gic(distributor: u64, redistributor: u64) -> Interrupts {
+    pub(crate) unsafe fn enable_gicv2(distributor: u64, cpu: u64) -> Interrupts {
+        // SAFETY: the caller's promise.
+        let distributor = unsafe { Registers::new(distributor) };
+        // SAFETY: the caller's promise.
+        let cpu = unsafe { Registers::new(cpu) };
+        distributor.write32(CTLR, V2_ENABLE);
+        cpu.write32(GICC_PMR, 0xff);
+        cpu.write32(GICC_CTLR, V2_ENABLE);
+        let interrupts = Interrupts {
+            distributor,
+            redistributor: distributor,
+            own: distributor,
+            cpu: Some(cpu),
+        };
+        interrupts.enable(TIMER);
+        interrupts
+    }
+
+    /// Enables a GICv3 with its distributor and this CPU's redistributor at the given addresses.
+    ///
+    /// # Safety
+    /// They are there.
+    pub(crate) unsafe fn enable_gicv3(distributor: u64, redistributor: u64) -> Interrupts {
         // SAFETY: the caller's promise.
         let distributor = unsafe { Registers::new(distributor) };
         // SAFETY: the caller's promise.
@@ -90,6 +125,7 @@ impl Interrupts {
             distributor,
             redistributor,
             own,
+            cpu: None,
         };
         interrupts.enable(TIMER);
         interrupts
@@ -105,7 +141,11 @@ impl Interrupts {
         let (word, bit) = (u64::from(id / 32) * 4, 1 << (id % 32));
         frame.write32(IGROUPR + word, frame.read32(IGROUPR + word) | bit);
         frame.write8(IPRIORITYR + u64::from(id), PRIORITY);
-        if id >= FIRST_SPI {
+        if id >= FIRST_SPI && self.cpu.is_some() {
+            // The first register tells which CPU this is.
+            let [this_cpu, ..] = frame.read32(ITARGETSR).to_le_bytes();
+            frame.write8(ITARGETSR + u64::from(id), this_cpu);
+        } else if id >= FIRST_SPI {
             frame.write64(IROUTER + u64::from(id) * 8, MPIDR_EL1.get() & AFFINITY);
         }
         frame.write32(ISENABLER + word, bit);
@@ -124,7 +164,7 @@ impl Interrupts {
             CNTV_CVAL_EL0.set(deadline.ticks());
             CNTV_CTL_EL0.write(CNTV_CTL_EL0::ENABLE::SET);
             barrier::isb(barrier::SY);
-            let id = acknowledge();
+            let id = self.acknowledge();
             if !SPECIAL.contains(&id) {
                 stop_timer();
                 if id != TIMER {
@@ -145,6 +185,10 @@ impl Interrupts {
     /// Ends the handling of interrupt `id`: its cause must be gone.
     pub fn finish(&self, id: u32) {
         barrier::dsb(barrier::SY);
+        if let Some(cpu) = self.cpu {
+            cpu.write32(GICC_EOIR, id);
+            return;
+        }
         write_register!("ICC_EOIR1_EL1", u64::from(id));
         barrier::isb(barrier::SY);
     }
@@ -156,17 +200,20 @@ impl Interrupts {
             self.finish(id);
         }
     }
+
+    fn acknowledge(&self) -> u32 {
+        if let Some(cpu) = self.cpu {
+            return cpu.read32(GICC_IAR) & NUMBER;
+        }
+        let id: u64;
+        // SAFETY: it marks an interrupt as active; the caller handles it.
+        unsafe { asm!("mrs {}, ICC_IAR1_EL1", out(reg) id, options(nostack, nomem)) };
+        barrier::dsb(barrier::SY);
+        u32::try_from(id & 0xff_ffff).unwrap_or(*SPECIAL.end())
+    }
 }
 
 fn stop_timer() {
     CNTV_CTL_EL0.set(0);
     barrier::isb(barrier::SY);
-}
-
-fn acknowledge() -> u32 {
-    let id: u64;
-    // SAFETY: it marks an interrupt as active; the caller handles it.
-    unsafe { asm!("mrs {}, ICC_IAR1_EL1", out(reg) id, options(nostack, nomem)) };
-    barrier::dsb(barrier::SY);
-    u32::try_from(id & 0xff_ffff).unwrap_or(*SPECIAL.end())
 }

@@ -40,20 +40,28 @@ impl Machine {
         let bootargs = property(tree.find_node("/chosen"), "bootargs")
             .and_then(|bytes| core::str::from_utf8(bytes).ok())
             .map_or("", |text| text.trim_end_matches('\0'));
-        let gic = tree.find_compatible(&["arm,gic-v3"]).ok_or("arm,gic-v3")?;
+        let gicv3 = tree.find_compatible(&["arm,gic-v3"]);
+        let gic = gicv3
+            .or_else(|| tree.find_compatible(&["arm,gic-400"]))
+            .ok_or("GIC")?;
         let mut frames = gic
             .reg()
             .ok_or("registers of the GIC")?
             .map(|region| region.starting_address as u64);
-        let (distributor, redistributor) = frames.next().zip(frames.next()).ok_or("registers of the GIC")?;
+        let (distributor, second) = frames.next().zip(frames.next()).ok_or("registers of the GIC")?;
         let ecam = tree
             .find_compatible(&["pci-host-ecam-generic"])
             .and_then(first_reg);
         Ok(Machine {
             memory,
             bootargs,
-            // SAFETY: the device tree says so.
-            interrupts: unsafe { Interrupts::enable_gic(distributor, redistributor) },
+            interrupts: if gicv3.is_some() {
+                // SAFETY: the device tree says so.
+                unsafe { Interrupts::enable_gicv3(distributor, second) }
+            } else {
+                // SAFETY: the device tree says so.
+                unsafe { Interrupts::enable_gicv2(distributor, second) }
+            },
             // SAFETY: the device tree says so.
             pci: ecam.map(|ecam| unsafe { Pci::new(ecam.start) }),
             tree_at: address as u64..(address + tree.total_size()) as u64,

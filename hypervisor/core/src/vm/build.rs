@@ -23,7 +23,7 @@ use vdev::its::Its;
 use vdev::layout::{self, Device, Layout};
 use vdev::line::LineBuffer;
 use vdev::pl011::Pl011;
-use vdev::vgic::{self, Source, Vgic};
+use vdev::vgic::{self, Source, Version, Vgic};
 use vdev::{DeviceTreeError, Machine};
 
 const PAGE: u64 = 4096;
@@ -142,8 +142,13 @@ pub enum BuildError {
     #[error("CPU {0} does not run")]
     NoCpu(u32),
     /// More vCPUs than a guest can have.
-    #[error("{0} vCPUs are more than {max}", max = layout::MOST_VCPUS)]
-    TooManyCpus(usize),
+    #[error("{count} vCPUs are more than {most}")]
+    TooManyCpus {
+        /// How many.
+        count: usize,
+        /// What the interrupt controller allows.
+        most: usize,
+    },
     /// Configuration space lies beyond what stage 2 reaches.
     #[error("stage 2 reaches {0} bits of address, not up to the guest's PCI configuration space")]
     EcamOutOfReach(u8),
@@ -251,11 +256,23 @@ impl Guest {
     }
 }
 
+/// A guest's interrupt controller is of the machine's kind.
+fn version() -> Version {
+    match gic::virtual_interface() {
+        Some(_) => Version::V2,
+        None => Version::V3,
+    }
+}
+
 /// The physical CPU and the affinity of each vCPU.
 fn vcpus(spec: &Spec<'_>) -> Result<Vec<(usize, u64)>, BuildError> {
     let cpus = &spec.guest.cpus;
-    if cpus.len() > layout::MOST_VCPUS {
-        return Err(BuildError::TooManyCpus(cpus.len()));
+    let (count, most) = match version() {
+        Version::V2 => (cpus.len(), vgic::MOST_V2_VCPUS),
+        Version::V3 => (cpus.len(), layout::MOST_VCPUS),
+    };
+    if count > most {
+        return Err(BuildError::TooManyCpus { count, most });
     }
     let vcpu = |(index, number): (usize, &u32)| {
         let cpu = percpu::of(native(u64::from(*number))).filter(|cpu| cpu.is_online());
@@ -277,6 +294,7 @@ fn layout_of(spec: &Spec<'_>, vcpus: usize) -> Result<Layout, BuildError> {
         return Err(BuildError::EcamOutOfReach(spec.geometry.ipa_bits()));
     }
     Ok(Layout {
+        gic: version(),
         vcpus,
         ecam_size,
         its: spec.doorbell().is_some(),
@@ -343,6 +361,7 @@ fn device_tree(
         bootargs: &spec.guest.bootargs,
         initrd,
         pci: (!spec.functions.is_empty()).then_some(pci),
+        gic: version(),
         its: spec.doorbell().is_some(),
         seed: spec.seed.as_ref(),
     };

@@ -1,7 +1,7 @@
 //! What this CPU's EL2 registers hold while a guest may run here, and what they hold for the guest.
 #![expect(unsafe_code, reason = "system registers that aarch64-cpu does not know")]
 
-use crate::arch::cpu;
+use crate::arch::{cpu, gic};
 use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::{
     CNTHCTL_EL2, ELR_EL1, ESR_EL1, FAR_EL1, HCR_EL2, ID_AA64ISAR0_EL1, ID_AA64ISAR1_EL1, ID_AA64MMFR0_EL1,
@@ -67,6 +67,9 @@ const MDCR: u64 = {
 };
 /// `MDCR_EL2.HPMN`.
 const HPMN: u64 = 0x1f;
+
+/// `ID_AA64PFR0_EL1.GIC`.
+const PFR0_GIC: u64 = 0xf << 24;
 
 /// The guest reads the physical counter; the physical timer traps.
 const CNTHCTL_GUEST: u64 = 1;
@@ -154,6 +157,8 @@ pub fn identification(register: IdRegister) -> u64 {
         }};
     }
     match register {
+        // With a GICv2 there are no system registers of a GIC, whatever the CPU could have.
+        IdRegister::Pfr0 if gic::virtual_interface().is_some() => read!("id_aa64pfr0_el1") & !PFR0_GIC,
         IdRegister::Pfr0 => read!("id_aa64pfr0_el1"),
         IdRegister::Pfr1 => read!("id_aa64pfr1_el1"),
         IdRegister::Isar0 => ID_AA64ISAR0_EL1.get(),

@@ -12,6 +12,7 @@ use vdev::layout::Device;
 use vdev::psci::{self, Call};
 use vdev::syndrome::{self, DataAbort, Exit, Fault, MemoryAccess, SystemAccess};
 use vdev::sysreg::{self, Answer};
+use vdev::vgic::Version;
 
 /// The vector table of EL1, in bytes.
 const VECTORS: u64 = 0x800;
@@ -103,6 +104,8 @@ impl Guest {
             Answer::Identification(register) => {
                 register.for_guest(control::identification(register), self.geometry.ipa_bits())
             }
+            // A GICv2 has registers in memory.
+            Answer::SendSgi if self.layout.gic == Version::V2 => return inject(frame, Cause::Undefined),
             Answer::SendSgi => {
                 let mut board = Board {
                     guest: self,
@@ -170,8 +173,15 @@ impl Guest {
         core: &dyn Core,
     ) -> u64 {
         match device {
-            Device::Distributor => self.devices.lock().gic.read_distributor(offset, access.size),
+            Device::Distributor => {
+                let gic = &self.devices.lock().gic;
+                match self.layout.gic {
+                    Version::V2 => gic.read_distributor_v2(vcpu, offset, access.size),
+                    Version::V3 => gic.read_distributor(offset, access.size),
+                }
+            }
             Device::Redistributors => self.devices.lock().gic.read_redistributor(offset, access.size),
+            Device::CpuInterface => self.read_cpu_interface(vcpu, offset, access.size),
             Device::Its => self.read_its(vcpu, offset, access.size),
             Device::Uart => self.read_uart(vcpu, offset, core).into(),
             Device::Ecam => self.devices.lock().ecam.read(offset, access.size).into(),
@@ -195,11 +205,13 @@ impl Guest {
         let narrow = u32::try_from(value & 0xffff_ffff).unwrap_or(0);
         match device {
             Device::Distributor => {
-                self.devices
-                    .lock()
-                    .gic
-                    .write_distributor(offset, access.size, value, board);
+                let gic = &mut self.devices.lock().gic;
+                match self.layout.gic {
+                    Version::V2 => gic.write_distributor_v2(vcpu, offset, access.size, value, board),
+                    Version::V3 => gic.write_distributor(offset, access.size, value, board),
+                }
             }
+            Device::CpuInterface => self.write_cpu_interface(vcpu, offset, access.size, narrow),
             Device::Redistributors => {
                 self.devices
                     .lock()

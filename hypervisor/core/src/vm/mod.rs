@@ -13,6 +13,7 @@
 
 mod build;
 mod control;
+mod cpu_interface;
 mod exits;
 mod frame;
 mod guest;

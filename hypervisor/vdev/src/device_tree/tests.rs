@@ -35,6 +35,7 @@ fn small() -> Machine<'static> {
         bootargs: "console=ttyAMA0",
         initrd: None,
         pci: None,
+        gic: Version::V3,
         its: false,
         seed: None,
     }
@@ -156,6 +157,27 @@ fn messages_go_to_the_translation_service() {
     let bridge = tree.compatible(&["pci-host-ecam-generic"]).next().unwrap();
     let map: Vec<u8> = [0, phandle, 0, 0x1_0000].map(u32::to_be_bytes).concat();
     assert_eq!(bridge.property("msi-map").unwrap().bytes(), map);
+}
+
+#[test]
+fn a_gicv2_has_a_cpu_interface_and_names_the_cpus_of_private_interrupts() {
+    let tree = tree(&Machine {
+        gic: Version::V2,
+        ..small()
+    });
+    assert!(tree.compatible(&["arm,gic-v3"]).next().is_none());
+    let gic = tree.compatible(&["arm,gic-400"]).next().unwrap();
+    let regs: Vec<_> = gic.regs().unwrap();
+    let regs: Vec<_> = regs.iter().map(|range| (range.address(), range.size())).collect();
+    assert_eq!(regs, [(0x0800_0000, 0x1_0000), (0x0801_0000, 0x2000)]);
+    let timer = tree.find("/timer").unwrap();
+    let intids: Vec<u32> = timer.gic_interrupts().unwrap().iter().map(|i| i.intid).collect();
+    assert_eq!(intids, [29, 30, 27, 26]);
+    let virtual_timer: Vec<u8> = [1_u32, 11, 0x304].map(u32::to_be_bytes).concat();
+    assert_eq!(
+        timer.property("interrupts").unwrap().bytes()[24..36],
+        virtual_timer
+    );
 }
 
 #[test]
