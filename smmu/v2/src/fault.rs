@@ -85,9 +85,10 @@ pub(crate) fn take_context<B: Bus>(frame: &Smmu<B>, bank: u16) -> Option<Fault> 
     }
     let syndrome = registers.fsynr0(bank).extract();
     // What was recorded late came without its stream and address, and so may a transaction that is not supported
-    // (IHI 0062 3.7.2). Whoever stands there from an earlier fault must not be blamed.
-    let unsupported = status.get() & FAULTS & !FSR::MULTI::SET.value == FSR::UUT::SET.value;
-    let known = !unsupported && !syndrome.is_set(FSYNR0::AFR);
+    // (IHI 0062 3.7.2). MULTI alone is what came while the fault before it was being cleared: it left nothing but
+    // that it came. Whoever stands there from an earlier fault must not be blamed.
+    let unknown = (FSR::UUT::SET + FSR::MULTI::SET).value;
+    let known = status.get() & FAULTS & !unknown != 0 && !syndrome.is_set(FSYNR0::AFR);
     let event = known.then(|| Event {
         stream: registers.cbfrsynra(bank).read(FAULT_STREAM::ID),
         kind: context_kind(status),

@@ -70,7 +70,7 @@ impl<H: Host> Instance<H> {
                 } else {
                     fsr::FORMAT_AARCH32_LONG
                 };
-                bank.fsr = bank.fsr & fsr::SS | bit | format;
+                bank.fsr = bank.fsr & (fsr::SS | fsr::MULTI) | bit | format;
                 bank.far = access.address;
                 bank.ipafar = access.address & mask(47, 12);
                 let direction = if access.write { fsr::SYNDROME_WNR } else { 0 };

@@ -119,6 +119,21 @@ fn faults_that_found_no_room_are_told_as_lost() {
     );
 }
 
+/// A fault that came while the one before it was cleared leaves only that it came: whoever still stands there did it not.
+#[test]
+fn a_fault_of_which_only_multi_is_left_blames_nobody() {
+    let fake = Fake::new(8, 4);
+    let mut driver = attached(&fake);
+    for fsr in [MULTI, MULTI | 0x400, MULTI | 1 << 8] {
+        record(&fake, 1, fsr, 0x12_3456_7890, 0, 6);
+        assert_eq!(events(&mut driver), [Event::LOST]);
+        assert_eq!(fake.get(fake.bank(1, FSR)) & !0x600, 0, "it is cleared");
+    }
+    fake.set(GFSR, MULTI);
+    fake.set(GFSYNR1, 9);
+    assert_eq!(events(&mut driver), [Event::LOST]);
+}
+
 #[test]
 fn streams_without_a_group_are_told_by_the_global_fault() {
     let fake = Fake::new(8, 4);

@@ -6,7 +6,8 @@ use smmu_model::v2::{Frame, Params, Smmu as Model};
 use smmu_model::{Clock, Memory};
 use smmu_v2::{Driver, Frames, Setup, Smmu};
 use stage2::{Geometry, WalkerLimits};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::rc::Rc;
 
 /// What is wrong with the driver, or nothing.
@@ -34,16 +35,34 @@ pub(crate) enum Sabotage {
 }
 
 /// A register frame, through which the sabotage goes.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Port {
     frame: Frame,
     /// Bytes of a page of registers, and where banks begin.
     page: usize,
     banks: usize,
     sabotage: Rc<Cell<Sabotage>>,
+    model: Model,
+    on_read: OnRead,
+}
+
+/// What happens before a read of the driver's, which changes nothing by itself.
+type OnRead = Rc<RefCell<Option<Rc<dyn Fn(&Model)>>>>;
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.frame.fmt(f)
+    }
 }
 
 impl Port {
+    fn before_read(&self) {
+        let on_read = self.on_read.borrow().clone();
+        if let Some(on_read) = on_read {
+            on_read(&self.model);
+        }
+    }
+
     /// What becomes of a write.
     fn alter(&self, offset: usize, value: u64) -> Option<u64> {
         let s2cr = (0xc00..0xe00).contains(&offset);
@@ -68,6 +87,7 @@ impl Port {
 
 impl Bus for Port {
     fn read32(&self, offset: usize) -> u32 {
+        self.before_read();
         self.frame.read32(offset)
     }
     fn write32(&self, offset: usize, value: u32) {
@@ -76,6 +96,7 @@ impl Bus for Port {
         }
     }
     fn read64(&self, offset: usize) -> u64 {
+        self.before_read();
         self.frame.read64(offset)
     }
     fn write64(&self, offset: usize, value: u64) {
@@ -128,6 +149,7 @@ pub(crate) struct Machine {
     pub(crate) model: Model,
     pub(crate) kind: Kind,
     pub(crate) sabotage: Rc<Cell<Sabotage>>,
+    pub(crate) on_read: OnRead,
 }
 
 impl Machine {
@@ -147,6 +169,7 @@ impl Machine {
             model,
             kind,
             sabotage: Rc::new(Cell::new(Sabotage::None)),
+            on_read: OnRead::default(),
         }
     }
 
@@ -158,6 +181,8 @@ impl Machine {
             page,
             banks: page * (2 << (idr1 >> 28 & 7)),
             sabotage: Rc::clone(&self.sabotage),
+            model: self.model.clone(),
+            on_read: Rc::clone(&self.on_read),
         }
     }
 

@@ -61,7 +61,10 @@ pub(crate) enum Operation {
         place: usize,
         write: bool,
     },
-    Interrupt,
+    /// The driver handles an interrupt; whether devices access memory meanwhile.
+    Interrupt {
+        busy: bool,
+    },
     /// Synchronizations do not end any more, after so many changes.
     Stick {
         after: u32,
@@ -103,7 +106,7 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
         54 => (any::<usize>(), any::<usize>(), any::<bool>()).prop_map(|(stream, place, write)| {
             Operation::Access { stream, place, write }
         }),
-        3 => Just(Operation::Interrupt),
+        4 => any::<bool>().prop_map(|busy| Operation::Interrupt { busy }),
         1 => prop_oneof![Just(0), 1_u32..40].prop_map(|after| Operation::Stick { after }),
         2 => Just(Operation::Repair),
     ]

@@ -52,6 +52,8 @@ pub(crate) struct Spec {
     pub(crate) faults: BTreeMap<(usize, Option<usize>), Recorded>,
     /// Faults of which it is not known whether their bank was given up.
     pub(crate) optional: Vec<Recorded>,
+    /// Every fault while an interrupt is handled: whether it was recorded depends on what was cleared just then.
+    pub(crate) meanwhile: Option<Vec<Recorded>>,
     /// Two frames take turns by page.
     pub(crate) frames: u64,
     /// Accesses that were held against the specification.
@@ -154,14 +156,18 @@ impl Spec {
             EventKind::NotAttached => None,
             _ => attached(&self.attached).or_else(|| attached(&self.moving.as_ref()?.attached)),
         };
-        let first = self.faults.entry((frame, space));
-        first.and_modify(|first| first.more = true).or_insert(Recorded {
+        let recorded = Recorded {
             stream,
             ipa,
             write,
             kind,
             more: false,
-        });
+        };
+        if let Some(meanwhile) = &mut self.meanwhile {
+            return meanwhile.push(recorded);
+        }
+        let first = self.faults.entry((frame, space));
+        first.and_modify(|first| first.more = true).or_insert(recorded);
     }
 
     pub(crate) fn complain(&mut self, what: String) {

@@ -150,6 +150,37 @@ impl World {
         self.expect(stale.is_none(), || format!("{stale:?}"));
     }
 
+    /// While the driver looks, devices go on. What stood recorded before is told; whatever else is told happened; what is
+    /// not told is told as lost; and as soon as devices rest the interrupt ends.
+    pub(crate) fn interrupt_meanwhile(&mut self) {
+        let mut spec = self.spec.borrow_mut();
+        let mut required: Vec<Recorded> = std::mem::take(&mut spec.faults).into_values().collect();
+        let mut optional = std::mem::take(&mut spec.optional);
+        spec.meanwhile = Some(Vec::new());
+        drop(spec);
+        let mut told: Vec<Event> = Vec::new();
+        self.driver.interrupt(|event| told.push(*event));
+        self.watch.borrow_mut().on = false;
+        let mut meanwhile = self.spec.borrow_mut().meanwhile.take().unwrap_or_default();
+        // What came before it was looked for is told by the next call.
+        let rest = self.driver.interrupt(|event| told.push(*event));
+        self.expect(!rest.more, || format!("{rest:?} at rest"));
+        let lost = told.iter().any(|event| event.kind == EventKind::Lost);
+        for event in told.iter().filter(|event| event.kind != EventKind::Lost) {
+            let mut lists = [&mut required, &mut meanwhile, &mut optional].into_iter();
+            let found = lists.find_map(|faults| {
+                let index = faults.iter().position(|fault| is_told_by(fault, event))?;
+                Some(faults.remove(index))
+            });
+            self.expect(found.is_some(), || format!("{event:x?} never happened"));
+        }
+        self.expect(required.is_empty(), || format!("{required:x?} are not told"));
+        self.expect(meanwhile.is_empty() || lost, || {
+            format!("{meanwhile:x?} are neither told nor lost")
+        });
+        self.expect(!self.is_signalled(), || "the interrupt does not end".into());
+    }
+
     fn is_signalled(&self) -> bool {
         let banks = 0..self.driver.features().banks.into();
         let model = &self.machine.model;

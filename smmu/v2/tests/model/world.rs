@@ -142,14 +142,18 @@ impl World {
         }
     }
 
-    /// Between any two changes that the model sees, devices access memory. Two instances differ between the writes to
-    /// one and to the other, so there only the way that streams would take is looked at.
+    /// Between any two changes that the model sees, and before every read of the driver's, devices access memory. Two
+    /// instances differ between the writes to one and to the other, so there only the way that streams would take is
+    /// looked at.
     fn look_between_changes(&self) {
         let (spec, watch) = (Rc::clone(&self.spec), Rc::clone(&self.watch));
         let (streams, places) = (self.streams.clone(), self.places.clone());
         let pair = self.machine.kind.params.frames == 2;
-        self.machine.model.on_every_change(move |model| {
-            let mut watch = watch.borrow_mut();
+        let look = move |model: &Model| {
+            // An access before a read is a change itself.
+            let Ok(mut watch) = watch.try_borrow_mut() else {
+                return;
+            };
             if let Some(left) = watch.sticks_after {
                 watch.sticks_after = left.checked_sub(1);
                 if left == 0 {
@@ -169,12 +173,19 @@ impl World {
             let place = places[watch.next * 13 / 3 % places.len()];
             spec.borrow_mut()
                 .access(model, stream, place, watch.next % 2 == 0);
-        });
+        };
+        let (on_change, on_read) = (Rc::new(look), Rc::clone(&self.machine.on_read));
+        *on_read.borrow_mut() = Some(Rc::clone(&on_change) as Rc<dyn Fn(&Model)>);
+        self.machine.model.on_every_change(move |model| on_change(model));
     }
 
     /// Does one operation, and says what is wrong after it.
     pub(crate) fn apply(&mut self, operation: Operation) -> Result<(), String> {
-        self.watch.borrow_mut().on = !matches!(operation, Operation::Access { .. } | Operation::Interrupt);
+        let still = matches!(
+            operation,
+            Operation::Access { .. } | Operation::Interrupt { busy: false }
+        );
+        self.watch.borrow_mut().on = !still;
         self.perform(operation);
         self.watch.borrow_mut().on = false;
         self.spec.borrow_mut().moving = None;
@@ -219,7 +230,8 @@ impl World {
                     .borrow_mut()
                     .access(&self.machine.model, stream, place ^ offset, write);
             }
-            Operation::Interrupt => self.interrupt(),
+            Operation::Interrupt { busy: false } => self.interrupt(),
+            Operation::Interrupt { busy: true } => self.interrupt_meanwhile(),
             Operation::Stick { after } => {
                 // Large steps of time make timeouts short.
                 self.machine.clock.set_step(2000);
