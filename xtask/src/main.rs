@@ -20,6 +20,7 @@ mod filter;
 mod flags;
 mod fuzz;
 mod guest;
+mod linux;
 mod one_image;
 mod partition_file;
 mod project;

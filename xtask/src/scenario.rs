@@ -18,6 +18,7 @@ use crate::board::Board;
 use crate::boot::{Boot, Parts, TREE_ADDRESS, described_by, dump_tree, trampoline};
 use crate::build::{self, Artifacts, Compiler, Member};
 use crate::bundle;
+use crate::linux::{self, Disk};
 use crate::one_image::{self, Booted};
 use crate::project::Project;
 use crate::qemu::{self, End, Run, Typist, Watch};
@@ -180,6 +181,7 @@ pub(crate) struct Prepared {
     limit: Duration,
     ends: Ends,
     typed: Vec<Typed>,
+    disks: Vec<Disk>,
     core: PathBuf,
     machine: (String, String),
     /// Whether it runs the core that users get.
@@ -260,6 +262,13 @@ impl Bench<'_> {
             )?,
         };
         command.args(&scenario.arguments);
+        let disks = match &scenario.linux {
+            Some(linux) => linux::disks(linux, &folder)?,
+            None => Vec::new(),
+        };
+        disks.iter().for_each(|disk| {
+            command.args(disk.arguments());
+        });
         let mut story = story(self.project, &board, &scenario.story)?;
         story.expect(name, scenario.expect.clone())?;
         story.forbid(name, scenario.never.clone())?;
@@ -272,6 +281,7 @@ impl Bench<'_> {
             limit: Duration::from_secs(scenario.timeout_s),
             ends: scenario.ends,
             typed: scenario.typed.clone(),
+            disks,
             machine: board.machine(scenario.iommu),
             normal_core: scenario.features.is_empty(),
             core,
@@ -282,6 +292,9 @@ impl Bench<'_> {
         let path = format!("tests/partitions/{}.toml", scenario.partition);
         let partition = bundle::partition_member(self.project, Path::new(&path))?;
         let mut members = self.artifacts.guests.clone();
+        if let Some(linux) = &scenario.linux {
+            members.extend(linux::members(self.project, linux)?);
+        }
         let components = match &scenario.replace_component {
             None => self.artifacts.components.clone(),
             Some(replacement) => vec![self.compiler().component_member(replacement)?],
@@ -362,6 +375,7 @@ impl Bench<'_> {
             limit,
             ends,
             mut typed,
+            disks,
             core,
             machine,
             normal_core,
@@ -373,7 +387,7 @@ impl Bench<'_> {
         } else {
             Typist::Watcher
         };
-        let judged = judge(
+        let mut judged = judge(
             &story,
             &self.catalogue,
             &symbols,
@@ -394,6 +408,8 @@ impl Bench<'_> {
             },
         )?;
         write_log(&log_path(self.project, &name), &judged.run)?;
+        let wrong = disks.iter().filter_map(|disk| disk.problem(&judged.run.lines));
+        judged.verdict.problems.extend(wrong);
         let booted = normal_core.then(|| Booted {
             machine,
             core,

@@ -37,6 +37,8 @@ pub struct Scenario {
     pub binding: Binding,
     /// A program of the tests that runs before the core, as firmware would.
     pub stage0: Option<String>,
+    /// What Linux guests of the partition start from.
+    pub linux: Option<Linux>,
     /// Further arguments for QEMU.
     #[serde(default)]
     pub arguments: Vec<String>,
@@ -55,6 +57,29 @@ pub struct Scenario {
     /// Seconds after which the run has failed.
     #[serde(default = "timeout_s")]
     pub timeout_s: u64,
+}
+
+/// Debian's kernel as a guest. All guests with the image `linux.img` and the RAM disk `linux.cpio` share it, and may look at
+/// their command line to see which one they are.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Linux {
+    /// What the guests run: a file of `tests/system/scripts`.
+    pub script: String,
+    /// Disks of the machine, at 0000:00:10.0 and on. Of each the guest that has it prints the SHA-256 as
+    /// `disk N before SUM`, and `disk N after SUM` when it will write no more; both must be those of the file.
+    #[serde(default)]
+    pub disks: Vec<DiskKind>,
+}
+
+/// A disk as QEMU has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskKind {
+    /// NVMe.
+    Nvme,
+    /// Virtio, modern, with its DMA behind the SMMU.
+    Virtio,
 }
 
 /// A line that is typed once.

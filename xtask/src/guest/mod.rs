@@ -23,7 +23,7 @@ pub(crate) use terminal::Raw;
 
 use crate::board::Board;
 use crate::boot::{self, Parts};
-use crate::build::{self, Compiler};
+use crate::build::{self, Compiler, Member};
 use crate::flags;
 use crate::project::{Project, counted, show, step};
 use crate::qemu::{End, Typist, Watch};
@@ -31,7 +31,9 @@ use crate::scenario::{self, Judged, Session};
 use crate::setup;
 use crate::symbols::Symbols;
 use crate::usage::wrong;
+use debian::Debian;
 use images::Images;
+use initramfs::Contents;
 
 /// How long a script may take, unless the command line says otherwise.
 const SCRIPT_TIMEOUT_S: u64 = 600;
@@ -39,6 +41,24 @@ const SCRIPT_TIMEOUT_S: u64 = 600;
 const NO_TIMEOUT_S: u64 = 365 * 24 * 60 * 60;
 /// The story of every run of this kind: the core is up, and ends when the guest has.
 const STORY: &str = "own";
+
+/// Debian's kernel, and a RAM disk in which it runs `script`, as members of a bundle: `linux.img` and `linux.cpio`.
+pub(crate) fn debian_linux(project: &Project, script: Vec<u8>) -> Result<[Member; 2]> {
+    let debian = Debian::ready(project)?;
+    let contents = Contents {
+        busybox: debian.busybox()?,
+        modules: debian.modules()?,
+        script: Some(script),
+    };
+    let member = |name: &str, bytes| Member {
+        name: name.to_string(),
+        bytes,
+    };
+    Ok([
+        member("linux.img", debian.kernel()?),
+        member("linux.cpio", contents.pack()?),
+    ])
+}
 
 /// Runs the guest.
 pub(crate) fn run(flags: &flags::Run, options: &Options) -> Result<ExitCode> {
