@@ -4,11 +4,12 @@ use alloc::format;
 use alloc::string::{String, ToString};
 
 /// What can be asked, a line each.
-pub const HELP: [&str; 6] = [
+pub const HELP: [&str; 7] = [
     "topology      which device emits which stream on which SMMU, and what is wrong in the device tree",
     "devices       every device that a guest was given, and where it stands",
     "smmus         every SMMU: which driver it has or why none, and how many streams are attached",
     "why DEVICE    how a device got there: a PCI address as 0000:00:03.0, or a path",
+    "load          loads the drivers of the SMMUs now, if loading is not sealed",
     "help          this",
     "Ctrl-A c      gives the console to the next guest, and behind the last one back to this prompt",
 ];
@@ -28,6 +29,8 @@ pub enum Command {
     Smmus,
     /// The story of one device.
     Why(String),
+    /// The SMMUs' drivers are to be loaded now.
+    Load,
     /// `why` without a device.
     WhyWhat,
     /// Something else.
@@ -43,6 +46,7 @@ impl Command {
             (Some("help" | "?"), None, _) => Command::Help,
             (Some("topology"), None, _) => Command::Topology,
             (Some("devices"), None, _) => Command::Devices,
+            (Some("load"), None, _) => Command::Load,
             (Some("smmus"), None, _) => Command::Smmus,
             (Some("why"), Some(device), None) => Command::Why(with_segment(device)),
             (Some("why"), None, _) => Command::WhyWhat,
@@ -79,6 +83,7 @@ mod tests {
             ("help", Command::Help),
             (" topology ", Command::Topology),
             ("devices", Command::Devices),
+            ("load", Command::Load),
             ("why 0000:00:03.0", why("0000:00:03.0")),
             ("why 00:03.0", why("0000:00:03.0")),
             ("why 0A:1f.7", why("0000:0a:1f.7")),

@@ -31,6 +31,8 @@ pub struct Typing {
     paused: AtomicBool,
     /// The guest that has the console has not read what was typed before.
     is_full: AtomicBool,
+    /// Somebody wants drivers to be loaded.
+    load: AtomicBool,
 }
 
 /// Lines that wait to be printed.
@@ -75,6 +77,7 @@ impl Typing {
             keys: Mutex::new(Keys::new()),
             paused: AtomicBool::new(false),
             is_full: AtomicBool::new(false),
+            load: AtomicBool::new(false),
         }
     }
 }
@@ -245,11 +248,26 @@ impl System {
             Command::Help => HELP.iter().for_each(|line| self.say(line)),
             Command::Topology => self.say(self.graph.report()),
             Command::Devices => self.list_devices(),
+            Command::Load => self.ask_to_load(),
             Command::Smmus => self.list_smmus(),
             Command::Why(device) => self.tell_why(&device),
             Command::WhyWhat => self.say("why which device? `devices` lists those of the guests"),
             Command::Unknown(line) => self.say(format!("\"{line}\" is no command; `help` lists them")),
         }
+    }
+
+    /// Has the drivers loaded, as soon as this CPU looks at what is due.
+    fn ask_to_load(&self) {
+        if self.registry.lock().is_sealed() {
+            self.say("loading is sealed: no driver is accepted any more");
+        } else {
+            self.typing.load.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether somebody has asked for drivers since the last call.
+    pub fn take_load(&self) -> bool {
+        self.typing.load.swap(false, Ordering::Relaxed)
     }
 
     fn list_devices(&self) {

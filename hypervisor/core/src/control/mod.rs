@@ -201,6 +201,9 @@ impl System {
             }
         }
         self.poll_faults();
+        if self.take_load() {
+            self.load_components();
+        }
         let more = self.finish_interrupts();
         let console_us = self.converse();
         self.release_stopped();
