@@ -256,18 +256,10 @@ impl Guest {
     }
 }
 
-/// A guest's interrupt controller is of the machine's kind.
-fn version() -> Version {
-    match gic::virtual_interface() {
-        Some(_) => Version::V2,
-        None => Version::V3,
-    }
-}
-
 /// The physical CPU and the affinity of each vCPU.
 fn vcpus(spec: &Spec<'_>) -> Result<Vec<(usize, u64)>, BuildError> {
     let cpus = &spec.guest.cpus;
-    let (count, most) = match version() {
+    let (count, most) = match interrupts::gic_version() {
         Version::V2 => (cpus.len(), vgic::MOST_V2_VCPUS),
         Version::V3 => (cpus.len(), layout::MOST_VCPUS),
     };
@@ -294,7 +286,7 @@ fn layout_of(spec: &Spec<'_>, vcpus: usize) -> Result<Layout, BuildError> {
         return Err(BuildError::EcamOutOfReach(spec.geometry.ipa_bits()));
     }
     Ok(Layout {
-        gic: version(),
+        gic: interrupts::gic_version(),
         vcpus,
         ecam_size,
         its: spec.doorbell().is_some(),
@@ -361,7 +353,7 @@ fn device_tree(
         bootargs: &spec.guest.bootargs,
         initrd,
         pci: (!spec.functions.is_empty()).then_some(pci),
-        gic: version(),
+        gic: interrupts::gic_version(),
         its: spec.doorbell().is_some(),
         seed: spec.seed.as_ref(),
     };

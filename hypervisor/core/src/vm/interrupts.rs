@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use spin::Mutex;
 use vdev::layout::TIMER_INTERRUPT;
-use vdev::vgic::{Outside, PRIVATE};
+use vdev::vgic::{Outside, PRIVATE, Version};
 
 /// Shared interrupts that are taken: by a guest, or by the core itself.
 static OWNERS: Mutex<Vec<(u32, Option<&'static Guest>)>> = Mutex::new(Vec::new());
@@ -24,6 +24,14 @@ struct Sender {
     guest: &'static Guest,
     /// The device ID as the guest knows it.
     device: u32,
+}
+
+/// A guest's interrupt controller is of the machine's kind.
+pub fn gic_version() -> Version {
+    match gic::virtual_interface() {
+        Some(_) => Version::V2,
+        None => Version::V3,
+    }
 }
 
 /// Takes a shared interrupt for the core, or for a guest that is being built. Whether it was free.
