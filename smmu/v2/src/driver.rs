@@ -33,6 +33,9 @@ pub struct InterruptReport {
     pub more: bool,
     /// Causes that are no stream's, as in SMMU_GFSR: configuration access faults and external ones. They are cleared.
     pub global_errors: u32,
+    /// A fault register reads all ones: nobody answers for the SMMU, which must count as failed. There is no use in calling
+    /// again.
+    pub dead: bool,
 }
 
 /// A driver that could not be released, and why. It still owns the SMMU.
@@ -168,8 +171,10 @@ impl<B: Bus, C: Clock> Driver<B, C> {
             lost: 0,
             more: false,
             global_errors: 0,
+            dead: false,
         };
         let mut tell = |fault: Fault| {
+            outcome.dead |= fault.dead;
             outcome.global_errors |= fault.other;
             outcome.lost += u32::from(fault.lost);
             if let Some(event) = &fault.event {

@@ -18,13 +18,30 @@ pub(crate) struct Fault {
     pub(crate) lost: bool,
     /// Causes that are no stream's, as in SMMU_GFSR.
     pub(crate) other: u32,
+    /// The register reads all ones, which no fault is: nobody answers, and there is nothing to clear.
+    pub(crate) dead: bool,
+}
+
+/// What is read where nobody answers. Both fault registers have bits that are reserved and read as zero.
+const DEAD: u32 = u32::MAX;
+
+impl Fault {
+    const OF_NOBODY: Fault = Fault {
+        event: None,
+        lost: false,
+        other: 0,
+        dead: true,
+    };
 }
 
 /// Takes a frame's global fault, if there is one.
 pub(crate) fn take_global<B: Bus>(frame: &Smmu<B>) -> Option<Fault> {
     let registers = Registers(frame);
     let status = registers.gfsr().extract();
-    if status.get() == 0 {
+    if status.get() == DEAD {
+        return Some(Fault::OF_NOBODY);
+    }
+    if !is_global_pending(status) {
         return None;
     }
     let other = status.get() & of_no_stream().value;
@@ -39,18 +56,18 @@ pub(crate) fn take_global<B: Bus>(frame: &Smmu<B>) -> Option<Fault> {
         count: 1,
     });
     // Only what was seen is cleared: a fault that came meanwhile interrupts again.
-    registers.gfsr().set(status.get());
+    registers.gfsr().set(status.get() & all_global().mask());
     Some(Fault {
         event,
         lost: status.is_set(GFSR::MULTI),
         other,
+        dead: false,
     })
 }
 
 /// Clears whatever an earlier owner left in the global fault register.
 pub(crate) fn clear_global<B: Bus>(smmu: &Smmu<B>) {
-    let all = of_stream() + of_no_stream() + GFSR::MULTI::SET;
-    Registers(smmu).gfsr().write(all);
+    Registers(smmu).gfsr().write(all_global());
 }
 
 /// Clears whatever an earlier owner left in a bank's fault register.
@@ -68,6 +85,15 @@ fn of_no_stream() -> FieldValue<u32, GFSR::Register> {
     GFSR::CAF::SET + GFSR::EF::SET + GFSR::PF::SET + GFSR::UUT::SET
 }
 
+/// Every bit of SMMU_GFSR that is a fault. Others are reserved, and what an implementation has there is not a fault.
+fn all_global() -> FieldValue<u32, GFSR::Register> {
+    of_stream() + of_no_stream() + GFSR::MULTI::SET
+}
+
+fn is_global_pending(status: LocalRegisterCopy<u32, GFSR::Register>) -> bool {
+    status.get() != DEAD && status.any_matching_bits_set(all_global())
+}
+
 fn global_kind(status: LocalRegisterCopy<u32, GFSR::Register>) -> EventKind {
     if status.any_matching_bits_set(GFSR::ICF::SET + GFSR::USF::SET) {
         EventKind::NotAttached
@@ -80,6 +106,9 @@ fn global_kind(status: LocalRegisterCopy<u32, GFSR::Register>) -> EventKind {
 pub(crate) fn take_context<B: Bus>(frame: &Smmu<B>, bank: u16) -> Option<Fault> {
     let registers = Registers(frame);
     let status = frame.fsr(bank).extract();
+    if status.get() == DEAD {
+        return Some(Fault::OF_NOBODY);
+    }
     if !is_pending(status) {
         return None;
     }
@@ -103,16 +132,18 @@ pub(crate) fn take_context<B: Bus>(frame: &Smmu<B>, bank: u16) -> Option<Fault> 
         event,
         lost: !known || status.is_set(FSR::MULTI),
         other: 0,
+        dead: false,
     })
 }
 
 /// Whether a frame has a fault of its own or of one of `banks` to tell.
 pub(crate) fn any<B: Bus>(frame: &Smmu<B>, mut banks: impl Iterator<Item = u16>) -> bool {
-    Registers(frame).gfsr().get() != 0 || banks.any(|bank| is_pending(frame.fsr(bank).extract()))
+    is_global_pending(Registers(frame).gfsr().extract())
+        || banks.any(|bank| is_pending(frame.fsr(bank).extract()))
 }
 
 fn is_pending(status: LocalRegisterCopy<u32, FSR::Register>) -> bool {
-    status.get() & FAULTS != 0
+    status.get() != DEAD && status.get() & FAULTS != 0
 }
 
 fn context_kind(status: LocalRegisterCopy<u32, FSR::Register>) -> EventKind {

@@ -92,6 +92,10 @@ impl SmmuDriver for Unit {
                 &format_args!("SMMU_GFSR {:#x}", outcome.global_errors),
             );
         }
+        if outcome.dead {
+            warn("interrupt", &"its fault registers read all ones: nobody answers");
+            return Err(Status::DEVICE_ERROR);
+        }
         if outcome.more { Err(Status::AGAIN) } else { Ok(()) }
     }
 

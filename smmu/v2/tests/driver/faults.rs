@@ -109,6 +109,7 @@ fn faults_that_found_no_room_are_told_as_lost() {
         lost: 2,
         more: false,
         global_errors: 0,
+        dead: false,
     };
     assert_eq!(outcome, expected);
     let kinds: Vec<_> = told.iter().map(|event| (event.stream, event.kind)).collect();
@@ -202,4 +203,41 @@ fn a_storm_is_told_one_fault_at_a_time() {
     fake.on_every_write(check);
     let outcome = driver.interrupt(|_| ());
     assert_eq!((outcome.events, outcome.more), (1, false));
+}
+
+/// A bus on which nobody answers does not become a storm of faults that never ends.
+#[test]
+fn registers_that_read_all_ones_are_a_failed_smmu() {
+    for frame in [0, 1] {
+        let at: [fn(&Fake) -> usize; 2] = [|_| GFSR, |fake| fake.bank(0, FSR)];
+        for at in at {
+            let fakes = [Fake::new(8, 4), Fake::new(8, 4)];
+            let mut driver = try_probe(&fakes, &SETUP).unwrap();
+            driver.attach(&one(6), &domain(7)).unwrap();
+            fakes[frame].set(at(&fakes[frame]), u32::MAX);
+            fakes.iter().for_each(|fake| drop(fake.take_log()));
+            let outcome = driver.interrupt(|event| panic!("{event:?}"));
+            let expected = InterruptReport {
+                events: 0,
+                lost: 0,
+                more: false,
+                global_errors: 0,
+                dead: true,
+            };
+            assert_eq!(outcome, expected);
+            assert!(fakes.iter().all(|fake| fake.take_log().is_empty()));
+        }
+    }
+}
+
+#[test]
+fn reserved_bits_are_no_faults() {
+    let fake = Fake::new(8, 4);
+    let mut driver = attached(&fake);
+    fake.set(GFSR, 0x7fff_fe00);
+    fake.set(fake.bank(0, FSR), 0x3fff_f801);
+    fake.take_log();
+    let outcome = driver.interrupt(|event| panic!("{event:?}"));
+    assert_eq!((outcome.more, outcome.dead), (false, false));
+    assert_eq!(fake.take_log(), []);
 }
