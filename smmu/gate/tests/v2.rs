@@ -153,22 +153,63 @@ fn tables_of_indices_and_extra_groups_are_switched_off() {
 #[test]
 fn stalled_transactions_are_terminated_while_their_bank_is_on() {
     let fake = running();
-    fake.set(fake.bank(1, 0x58), 1 << 30 | 1 << 1);
+    fake.set(fake.bank(1, 0), 0xe1);
+    fake.stall(1, 3);
     shut(&fake);
     let log = fake.take_log();
-    let resumed = log
+    let of_bank = |offset| (0x5000..0x6000).contains(&offset);
+    let log: Vec<_> = log.into_iter().filter(|(offset, _)| *offset >= 0x4000).collect();
+    let (fsr, resume) = ((fake.bank(1, 0x58), 0x8000_01fe), (fake.bank(1, 8), 1));
+    let expected = [
+        (fake.bank(1, 0), 0x61), // It does not stall any more, and translates.
+        fsr,
+        resume,
+        fsr,
+        resume,
+        fsr,
+        resume,
+        (fake.bank(1, 0), 0),
+    ];
+    let own: Vec<_> = log
         .iter()
-        .position(|write| *write == (fake.bank(1, 8), 1))
-        .unwrap();
-    let off = log
-        .iter()
-        .position(|write| *write == (fake.bank(1, 0), 0))
-        .unwrap();
-    assert!(resumed < off);
+        .copied()
+        .filter(|(offset, _)| of_bank(*offset))
+        .collect();
+    assert_eq!(own, expected);
+    let others = log.iter().filter(|(offset, _)| !of_bank(*offset));
     assert!(
-        !log.iter().any(|(offset, _)| *offset == fake.bank(2, 8)),
+        others.clone().all(|(_, value)| *value == 0) && others.count() == 3,
         "nothing stalls there"
     );
+}
+
+/// One that was in flight when its bank was told not to stall, and stalls while everything is forgotten.
+#[test]
+fn what_stalls_late_is_terminated_as_well() {
+    let fake = running();
+    let smmu = identify(&fake);
+    let late = RefCell::new(true);
+    fake.on_every_write(move |fake| {
+        if fake.take_log().iter().any(|(offset, _)| *offset == TLBGSYNC) && late.replace(false) {
+            fake.stall(1, 1);
+        }
+    });
+    shut_v2(&smmu, &Ticks::default()).unwrap();
+    assert_eq!((fake.get(fake.bank(1, 0)), fake.get(fake.bank(1, 0x58))), (0, 0));
+}
+
+#[test]
+fn a_bank_that_stalls_for_ever_stays_on_and_is_told_of() {
+    let fake = running();
+    fake.stall(1, u32::MAX);
+    let smmu = identify(&fake);
+    let error = shut_v2(&smmu, &Ticks::default()).unwrap_err();
+    assert!(matches!(error, GateError::Stalled { bank: 1, .. }), "{error}");
+    assert_eq!((fake.get(fake.bank(1, 0)), fake.fates(1)), (0x61, Fates::FAULT));
+    fake.stall(1, 1);
+    shut(&fake);
+    fake.stall(2, 1);
+    assert_eq!(opening(&smmu).unwrap().to_string(), "FSR 2 reads 0x40000002");
 }
 
 #[test]

@@ -201,7 +201,10 @@ fn presets() -> [Params; 11] {
         Params::non_coherent(),
         Params::stage1_only(),
         // More groups than the architecture has.
-        Params::generic().with_idr(0, 7, 0, 200),
+        Params {
+            resumes_singly: true,
+            ..Params::generic().with_idr(0, 7, 0, 200)
+        },
     ]
 }
 
@@ -244,10 +247,24 @@ fn running(params: Params) -> Machine {
 
 #[test]
 fn what_firmware_runs_is_ended_and_what_it_stalled_is_terminated() {
-    for params in [Params::generic(), Params::mmu401(), Params::stream_indexing()] {
+    let singly = Params {
+        resumes_singly: true,
+        ..Params::generic()
+    };
+    for params in [
+        Params::generic(),
+        Params::mmu401(),
+        Params::stream_indexing(),
+        singly,
+    ] {
         let machine = running(params);
-        let stalled = machine.model.dma(3, 0x8000_0000, true).unwrap_err();
-        let ticket = stalled.stalled.unwrap();
+        let stalled = [0, 1, 2].map(|page| {
+            machine
+                .model
+                .dma(3, 0x8000_0000 + (page << 12), true)
+                .unwrap_err()
+        });
+        let tickets = stalled.map(|blocked| blocked.stalled.unwrap());
         assert_eq!(
             machine.model.dma(1, IPA, true).unwrap().address,
             PA & !0x3fff_ffff
@@ -258,8 +275,10 @@ fn what_firmware_runs_is_ended_and_what_it_stalled_is_terminated() {
             (report.found, report.bypassing, report.translating),
             (Found::Open, 1, 2)
         );
-        let ended = machine.model.take_resumed(ticket).unwrap().unwrap_err();
-        assert_eq!(ended.kind, FaultKind::Terminated);
+        for ticket in tickets {
+            let ended = machine.model.take_resumed(ticket).unwrap().unwrap_err();
+            assert_eq!(ended.kind, FaultKind::Terminated);
+        }
         machine.model.violations().assert_none();
     }
 }

@@ -4,7 +4,7 @@ use super::id::Features;
 use super::registers::{CR0, CR2, FAULTS, FSR, RESUME, S2CR, SCTLR, SMR};
 use super::smmu::Smmu;
 use crate::Found;
-use mmio::{Bus, Clock, Timeout};
+use mmio::{Bus, Clock, Timeout, wait_until};
 use tock_registers::fields::FieldValue;
 use tock_registers::interfaces::{Readable, Writeable};
 
@@ -42,6 +42,14 @@ pub enum GateError {
     /// Transactions in flight did not end, so what firmware had them translate through may still be used.
     #[error("every stream faults, but what was in flight does not end: {0}")]
     SyncStuck(Timeout),
+    /// Transactions that firmware had let stall go on doing so: retried behind a bank that is off they would pass.
+    #[error("every stream faults, but in context bank {bank} stalled transactions do not end: {timeout}")]
+    Stalled {
+        /// The bank.
+        bank: u16,
+        /// How long was waited.
+        timeout: Timeout,
+    },
     /// All steps were taken, and the registers still do not say that the SMMU is shut.
     #[error("not shut after all steps: {0}")]
     StillOpen(Opening),
@@ -71,7 +79,8 @@ pub fn closed() -> FieldValue<u32, CR0::Register> {
 ///    groups become invalid, because after reset they hold anything, and several may match one stream, which is
 ///    UNPREDICTABLE. Nothing passes from here on.
 /// 3. Everything cached is forgotten, and with that what was in flight has ended. Stalled transactions are terminated
-///    first: retried behind a bank that is off, they would pass.
+///    before, and once more after: retried behind a bank that is off, they would pass, and one that was in flight may
+///    have stalled late.
 /// 4. Only then the banks go off: until there, what had got as far as a bank was still translated by it.
 /// 5. The groups become invalid, and CR0 loses the formats that firmware had chosen, which can change only while
 ///    nothing is valid (IHI 0062 9.6.3). What a last walk may have cached is forgotten.
@@ -81,8 +90,9 @@ pub fn shut_v2<B: Bus>(smmu: &Smmu<B>, clock: &impl Clock) -> Result<V2Report, G
     let report = look(smmu);
     fault_all(smmu);
     close(smmu);
-    terminate_stalled(smmu);
+    terminate_stalled(smmu, clock)?;
     smmu.forget_all(clock, TIMEOUT_US).map_err(GateError::SyncStuck)?;
+    terminate_stalled(smmu, clock)?;
     for bank in 0..smmu.features().banks {
         smmu.sctlr(bank).set(0);
     }
@@ -96,7 +106,7 @@ pub fn shut_v2<B: Bus>(smmu: &Smmu<B>, clock: &impl Clock) -> Result<V2Report, G
 }
 
 /// A register because of which the SMMU is not shut, if there is one. Shut is, in every frame: client ports on,
-/// unmatched and doubly matched streams faulting, every group invalid and faulting, every bank off.
+/// unmatched and doubly matched streams faulting, every group invalid and faulting, every bank off, nothing stalled.
 pub fn opening<B: Bus>(smmu: &Smmu<B>) -> Option<Opening> {
     smmu.each_frame().find_map(|frame| opening_of(&frame))
 }
@@ -130,12 +140,14 @@ fn opening_of<B: Bus>(frame: &Smmu<B>) -> Option<Opening> {
         }
     }
     (0..features.banks).find_map(|bank| {
-        let sctlr = frame.sctlr(bank).extract();
-        sctlr.is_set(SCTLR::M).then_some(Opening {
-            register: "SCTLR",
-            index: bank,
-            value: sctlr.get(),
-        })
+        let (sctlr, fsr) = (frame.sctlr(bank).extract(), frame.fsr(bank).extract());
+        if sctlr.is_set(SCTLR::M) {
+            at("SCTLR", bank, sctlr.get())
+        } else if fsr.is_set(FSR::SS) {
+            at("FSR", bank, fsr.get())
+        } else {
+            None
+        }
     })
 }
 
@@ -216,16 +228,29 @@ fn close<B: Bus>(smmu: &Smmu<B>) {
     }
 }
 
-/// Ends every transaction that a fault has stalled. The fault is cleared first (IHI 0062 16.5.28).
-fn terminate_stalled<B: Bus>(smmu: &Smmu<B>) {
+/// Ends every transaction that a fault has stalled. The fault is cleared first (IHI 0062 16.5.28). Behind one that ends
+/// another may have waited, which stalls in its place; so banks are told before not to stall what faults from now on.
+/// CR0.STALLD says the same for all, but not every SMMU has it. They go on translating.
+fn terminate_stalled<B: Bus>(smmu: &Smmu<B>, clock: &impl Clock) -> Result<(), GateError> {
     for frame in smmu.each_frame() {
         for bank in 0..frame.features().banks {
-            if frame.fsr(bank).is_set(FSR::SS) {
-                frame.fsr(bank).set(FAULTS);
-                frame.resume(bank).write(RESUME::TNR::Terminate);
+            let sctlr = frame.sctlr(bank).extract();
+            if sctlr.is_set(SCTLR::CFCFG) {
+                frame.sctlr(bank).set(sctlr.get() & !SCTLR::CFCFG::SET.mask());
             }
+            let is_settled = || {
+                let stalled = frame.fsr(bank).is_set(FSR::SS);
+                if stalled {
+                    frame.fsr(bank).set(FAULTS);
+                    frame.resume(bank).write(RESUME::TNR::Terminate);
+                }
+                !stalled
+            };
+            wait_until(clock, TIMEOUT_US, is_settled)
+                .map_err(|timeout| GateError::Stalled { bank, timeout })?;
         }
     }
+    Ok(())
 }
 
 /// Makes every group invalid, faulting as it is, in either format.

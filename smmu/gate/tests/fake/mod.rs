@@ -86,6 +86,8 @@ struct State {
     registers: Vec<u32>,
     /// Bits that a write reaches; all of them where nothing is said.
     writable: BTreeMap<usize, u32>,
+    /// Transactions that wait in a bank; each RESUME ends one.
+    stalled: BTreeMap<u32, u32>,
     log: Vec<Write>,
     watch: Option<Watch>,
 }
@@ -132,6 +134,29 @@ impl Fake {
     /// From now on writes reach only these bits of a register.
     pub fn limit(&self, offset: usize, bits: u32) {
         self.state.borrow_mut().writable.insert(offset, bits);
+    }
+
+    /// Lets so many transactions wait in a bank, for a translation fault.
+    pub fn stall(&self, bank: u32, transactions: u32) {
+        self.state.borrow_mut().stalled.insert(bank, transactions);
+        self.set(self.bank(bank, 0x58), 1 << 30 | 1 << 1);
+    }
+
+    /// The first transaction that waits in a bank ends; the next one faults in its place.
+    fn resume(&self, bank: u32) {
+        let left = self
+            .state
+            .borrow()
+            .stalled
+            .get(&bank)
+            .map_or(0, |waiting| waiting - 1);
+        if left == 0 {
+            let fsr = self.bank(bank, 0x58);
+            self.set(fsr, self.get(fsr) & !(1 << 30));
+            self.state.borrow_mut().stalled.remove(&bank);
+        } else {
+            self.stall(bank, left);
+        }
     }
 
     /// From now on the status register at `offset` never says that it is done.
@@ -265,6 +290,9 @@ impl Fake {
                 old & !bits | word & bits
             };
             self.set(at, new);
+            if let Some(bank) = (0..self.banks()).find(|bank| self.bank(*bank, 8) == at) {
+                self.resume(bank);
+            }
         }
         let watch = self.state.borrow().watch.clone();
         if let Some(watch) = watch {

@@ -112,8 +112,12 @@ impl<H: Host> Instance<H> {
             return;
         };
         let aborted = bank.sctlr & sctlr::CFRE != 0;
-        let waiting = core::mem::take(&mut bank.stalled);
-        bank.fsr &= !fsr::SS;
+        let mut waiting = core::mem::take(&mut bank.stalled);
+        if self.params.resumes_singly && waiting.len() > 1 {
+            bank.stalled = waiting.split_off(1);
+        } else {
+            bank.fsr &= !fsr::SS;
+        }
         if waiting.is_empty() {
             let detail = "no transaction is stalled";
             self.violation(
