@@ -82,11 +82,7 @@ impl Unit {
             open: None,
             frames: smmu.frames.clone(),
             coherent: smmu.coherent,
-            quirks: if smmu.secure_config_access {
-                features::QUIRK_SECURE_CONFIG_ACCESS
-            } else {
-                0
-            },
+            quirks: quirks(smmu),
             registers: None,
         };
         unit.gate = unit.first_shut(smmu);
@@ -229,4 +225,13 @@ fn line(line: Line) -> Option<InterruptLine> {
         Line::Context(_) => Some(InterruptLine::CONTEXT_FAULT),
         Line::PageRequests | Line::CommandSync => None,
     }
+}
+
+/// What a driver has to do otherwise than the architecture says, as `QUIRK_` bits.
+fn quirks(smmu: &Smmu) -> u32 {
+    let found = [
+        (smmu.secure_config_access, features::QUIRK_SECURE_CONFIG_ACCESS),
+        (smmu.halves, features::QUIRK_HALVES),
+    ];
+    found.iter().filter(|(has, _)| *has).map(|(_, quirk)| quirk).sum()
 }

@@ -76,6 +76,8 @@ pub mod features {
 
     /// SMMUv1/v2: `calxeda,smmu-secure-config-access`: use the non-secure aliases.
     pub const QUIRK_SECURE_CONFIG_ACCESS: u32 = 1 << 0;
+    /// SMMUv2: `marvell,ap806-smmu-500`: registers of 64 bits are accessed in halves.
+    pub const QUIRK_HALVES: u32 = 1 << 1;
 }
 
 /// A stream as an SMMU sees it.

@@ -73,6 +73,8 @@ pub struct Smmu {
     pub match_mask: u32,
     /// `calxeda,smmu-secure-config-access`: the CPU is seen as secure by it, and uses the aliases of non-secure registers.
     pub secure_config_access: bool,
+    /// `marvell,ap806-smmu-500`: 64-bit accesses to its registers do not work (erratum 582743 in Linux).
+    pub halves: bool,
     /// Path of the node whose status disables it, if one does.
     pub disabled_by: Option<String>,
     /// How many stream match registers it has, where somebody read that from it.
@@ -250,6 +252,7 @@ fn read<'t>(
         messages: Vec::new(),
         match_mask,
         secure_config_access: node.has("calxeda,smmu-secure-config-access"),
+        halves: node.is_compatible(&["marvell,ap806-smmu-500"]),
         disabled_by,
         match_registers: None,
         max_stream: None,

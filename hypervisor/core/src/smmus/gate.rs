@@ -45,6 +45,7 @@ impl Gate {
                     }
                     _ => v2::Frames::two(map(0)?, map(1)?),
                 };
+                let frames = if smmu.halves { frames.in_halves() } else { frames };
                 let size = usize::try_from(frame.size()).unwrap_or(usize::MAX);
                 v2::Smmu::identify(frames, size, smmu.secure_config_access)
                     .map(Gate::V2)

@@ -37,6 +37,11 @@ impl SmmuDriver for Unit {
             None => Frames::one(parts.registers),
             Some(second) => Frames::two(parts.registers, second),
         };
+        let frames = if info.quirks & features::QUIRK_HALVES != 0 {
+            frames.in_halves()
+        } else {
+            frames
+        };
         let secure = info.quirks & features::QUIRK_SECURE_CONFIG_ACCESS != 0;
         let size = usize::try_from(info.size).map_err(|_| Status::INVALID)?;
         let smmu = Smmu::identify(frames, size, secure).map_err(|error| {

@@ -13,6 +13,7 @@ use tock_registers::interfaces::{Readable, Writeable};
 pub struct Frames<B> {
     pub(super) first: B,
     pub(super) second: Option<B>,
+    pub(super) halves: bool,
 }
 
 impl<B> Frames<B> {
@@ -21,6 +22,7 @@ impl<B> Frames<B> {
         Frames {
             first: frame,
             second: None,
+            halves: false,
         }
     }
 
@@ -29,7 +31,15 @@ impl<B> Frames<B> {
         Frames {
             first,
             second: Some(second),
+            halves: false,
         }
+    }
+
+    /// The same, with every 64-bit access made as two of 32 bits, the upper half first: 64-bit ones do not get to the SMMU of
+    /// a Marvell AP806 (`marvell,ap806-smmu-500`, erratum 582743 in Linux, which does the same).
+    #[must_use]
+    pub fn in_halves(self) -> Self {
+        Frames { halves: true, ..self }
     }
 
     /// Each of the frames.
@@ -79,7 +89,12 @@ impl<B: Bus, R: RegisterLongName> Readable for Register<'_, B, u64, R> {
     type T = u64;
     type R = R;
     fn get(&self) -> u64 {
-        self.frames.first.read64(self.offset)
+        let frame = &self.frames.first;
+        if self.frames.halves {
+            let high = frame.read32(self.offset + 4);
+            return u64::from(high) << 32 | u64::from(frame.read32(self.offset));
+        }
+        frame.read64(self.offset)
     }
 }
 
@@ -87,8 +102,14 @@ impl<B: Bus, R: RegisterLongName> Writeable for Register<'_, B, u64, R> {
     type T = u64;
     type R = R;
     fn set(&self, value: u64) {
-        self.frames
-            .each()
-            .for_each(|frame| frame.write64(self.offset, value));
+        let [b0, b1, b2, b3, b4, b5, b6, b7] = value.to_le_bytes();
+        for frame in self.frames.each() {
+            if self.frames.halves {
+                frame.write32(self.offset + 4, u32::from_le_bytes([b4, b5, b6, b7]));
+                frame.write32(self.offset, u32::from_le_bytes([b0, b1, b2, b3]));
+            } else {
+                frame.write64(self.offset, value);
+            }
+        }
     }
 }

@@ -24,7 +24,7 @@ impl<B: Bus> Smmu<B> {
     /// `secure_alias` says that the SMMU takes all our accesses for secure ones, as
     /// `calxeda,smmu-secure-config-access` does: registers that exist twice are then reached by their alias.
     pub fn identify(frames: Frames<B>, size: usize, secure_alias: bool) -> Result<Self, IdentifyError> {
-        let features = Features::read(&frames.first)?;
+        let mut features = Features::read(&frames.first)?;
         if let Some(second) = &frames.second {
             let other = Features::read(second)?;
             if other != features {
@@ -36,6 +36,9 @@ impl<B: Bus> Smmu<B> {
                 });
             }
         }
+        // Invalidation by IPA in AArch64 tables is one write of 64 bits (IHI 0062 17.3.4), which cannot be halved. All
+        // else that they need goes in halves as well; so these tables are not used at all, as in Linux.
+        features.aarch64_tables &= !frames.halves;
         let needed = features.frame_bytes();
         if size < needed {
             return Err(IdentifyError::FrameTooSmall { size, needed });
@@ -55,7 +58,10 @@ impl<B: Bus> Smmu<B> {
     /// The SMMU as each of its frames shows it: for status, which is each frame's own.
     pub fn each_frame(&self) -> impl Iterator<Item = Smmu<&B>> {
         self.frames.each().map(|frame| Smmu {
-            frames: Frames::one(frame),
+            frames: Frames {
+                halves: self.frames.halves,
+                ..Frames::one(frame)
+            },
             features: self.features,
             secure_alias: self.secure_alias,
         })

@@ -207,6 +207,14 @@ impl<H: Host> Instance<H> {
             self.no_register(offset, 0, "outside the frame, or not aligned to its width");
             return Place::Nowhere;
         }
+        if params.words_only && width == Width::Double {
+            self.no_register(
+                offset,
+                0,
+                "an access of 64 bits, which this integration does not carry",
+            );
+            return Place::Nowhere;
+        }
         let (page, within) = (offset / params.page_size(), offset % params.page_size());
         let bank = page.checked_sub(params.pages());
         match (page, bank) {

@@ -32,6 +32,8 @@ pub struct Params {
     /// An MMU-500: SMMU_sACR.CACHE_LOCK (DDI 0517 3.5.1); SMMU_CBn_ACTLR.CPRE, which is on after reset and unsafe (errata
     /// 826419 and 841119); no SMMU_sCR0.STALLD.
     pub mmu500: bool,
+    /// Accesses of 64 bits do not get there (erratum 582743 of the Marvell AP806).
+    pub words_only: bool,
     /// SMMU_CBn_RESUME goes for one stalled transaction at a time; the next one stays stalled.
     pub resumes_singly: bool,
     /// Whether registers without an architected reset value hold noise, rather than zero.
@@ -58,6 +60,7 @@ impl Params {
             conflicts_always_fault: true,
             configuration_faults: false,
             mmu500: true,
+            words_only: false,
             resumes_singly: false,
             noise: true,
             sync_delay: 3,

@@ -322,3 +322,33 @@ fn as_secure_software_it_uses_the_aliases() {
     assert!(!fake.take_log().iter().any(|(offset, _)| banked.contains(offset)));
     assert_eq!((fake.get(0x448), fake.get(CR0 + ALIAS)), (0, 0x8020_1d36));
 }
+
+/// As Linux does: the upper half first, and tables whose invalidation would need 64 bits at once are not used.
+#[test]
+fn registers_of_64_bits_are_accessed_in_halves_where_they_must_be() {
+    let fakes = [Fake::new(8, 4), Fake::new(8, 4)];
+    let frames = Frames::two(fakes[0].clone(), fakes[1].clone()).in_halves();
+    let smmu = Smmu::identify(frames, SIZE, false).unwrap();
+    smmu_gate::v2::shut_v2(&smmu, &Ticks::default()).unwrap();
+    let mut driver = smmu_v2::Driver::probe(smmu, Ticks::default(), &SETUP).unwrap();
+    let high = smmu_v2::Domain {
+        root: 0x12_4000_0000,
+        ..domain(7)
+    };
+    driver.attach(&one(5), &high).unwrap();
+    for fake in &fakes {
+        assert_eq!(root_of(fake, 5), Some(high.root));
+        assert_eq!(fake.get(fake.global_1(0x800)) & 1, 0, "AArch32 tables");
+        let ttbr0 = fake.bank(0, 0x20);
+        let log = fake.take_log();
+        let written: Vec<_> = log.iter().filter(|(offset, _)| offset & !7 == ttbr0).collect();
+        assert_eq!(written, [&(ttbr0 + 4, 0x12), &(ttbr0, 0x4000_0000)]);
+    }
+    let range = smmu_v2::IpaRange {
+        vmid: 7,
+        ipa: 0x1000,
+        size: 0x1000,
+    };
+    driver.invalidate(&range).unwrap();
+    assert_eq!(fakes[1].take_log(), [(TLBIVMID, 7), (TLBGSYNC, 0)]);
+}

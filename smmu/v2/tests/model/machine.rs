@@ -140,6 +140,11 @@ pub(crate) fn kinds() -> Vec<Kind> {
         },
         // No AArch64 tables with the 4 KiB granule: driven as an SMMUv1.
         kind(Params::generic().with_idr(2, 12, 12, 0)),
+        // Registers of 64 bits in halves.
+        kind(Params {
+            words_only: true,
+            ..Params::mmu500()
+        }),
     ]
 }
 
@@ -191,6 +196,11 @@ impl Machine {
             Frames::two(self.port(0), self.port(1))
         } else {
             Frames::one(self.port(0))
+        };
+        let frames = if self.kind.params.words_only {
+            frames.in_halves()
+        } else {
+            frames
         };
         Smmu::identify(frames, 0x100_0000, self.kind.params.secure_access).unwrap()
     }
