@@ -4,12 +4,12 @@ use crate::error::Error;
 use crate::registers::{Registers, TLBIVMID};
 use mmio::{Bus, Clock, wait_until};
 use smmu_driver::IpaRange;
-use smmu_gate::v2::Smmu;
 use smmu_gate::v2::registers::TLBSTATUS;
+use smmu_gate::v2::{Smmu, TIMEOUT_US};
 use tock_registers::interfaces::{Readable, Writeable};
 
-/// How long one synchronization may take, in microseconds.
-pub(crate) const SYNC_TIMEOUT_US: u64 = 10_000;
+/// How long one synchronization may take, in microseconds: as long as the gate's, and for its reason.
+pub(crate) const SYNC_TIMEOUT_US: u64 = TIMEOUT_US;
 
 /// How many pages are forgotten one by one. Beyond it, forgetting the whole VMID costs less than the writes would.
 pub(crate) const PAGE_LIMIT: u64 = 64;

@@ -8,7 +8,10 @@ use mmio::{Bus, Clock, Timeout, wait_until};
 use tock_registers::fields::FieldValue;
 use tock_registers::interfaces::{Readable, Writeable};
 
-/// How long one synchronization may take, in microseconds. It ends when the transactions in flight have passed.
+/// How long one synchronization may take, in microseconds: the gate's, and its driver's. It ends when the transactions in
+/// flight have passed, and how long these take is not up to the SMMU: a PCIe function's may be answered as late as after
+/// 50 ms by default (PCIe 2.8, completion timeout). This is twice that; whoever gives up earlier takes a slow device for
+/// a broken SMMU. Linux waits 1 s, where only a message follows, and others do not wait meanwhile.
 pub const TIMEOUT_US: u64 = 100_000;
 
 /// What the gate found, of an SMMU that is shut now.
