@@ -14,6 +14,15 @@ pub(crate) const SYNC_TIMEOUT_US: u64 = TIMEOUT_US;
 /// How many pages are forgotten one by one. Beyond it, forgetting the whole VMID costs less than the writes would.
 pub(crate) const PAGE_LIMIT: u64 = 64;
 
+/// Pages that the smallest table has entries for. Whoever removes a table has everything forgotten that it led to, so that
+/// many at least.
+const PAGES_OF_TABLE: u64 = 512;
+
+// A removed table, and a block that a table replaces, go with their whole VMID. The SMMUs of Tegra194 and 234 need that:
+// they look for a table entry at another place of their walk cache when it is invalidated by IPA than when it was cached,
+// and keep it (Linux, arm-smmu-nvidia.c, which makes no blocks there for that reason).
+const _: () = assert!(PAGE_LIMIT < PAGES_OF_TABLE);
+
 /// A VMID as the SMMU has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Vmid(pub(crate) u16);
