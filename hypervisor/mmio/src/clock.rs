@@ -1,5 +1,7 @@
 //! Time, for waits that always end.
 
+use crate::region::order_reads;
+
 /// A monotonic clock.
 pub trait Clock {
     /// Microseconds since some fixed moment.
@@ -22,6 +24,8 @@ pub struct Timeout {
 
 /// Polls `done` until it is true, for at most `timeout_us` microseconds; `done` is asked at least once, and
 /// once more after the deadline, so that a caller that was scheduled away is not told of a false timeout.
+///
+/// What is read after it, of memory too, is as it was when `done` said so, or newer.
 pub fn wait_until(
     clock: &(impl Clock + ?Sized),
     timeout_us: u64,
@@ -30,11 +34,13 @@ pub fn wait_until(
     let start = clock.now_us();
     loop {
         if done() {
+            order_reads();
             return Ok(());
         }
         let waited_us = clock.now_us().saturating_sub(start);
         if waited_us >= timeout_us {
             return if done() {
+                order_reads();
                 Ok(())
             } else {
                 Err(Timeout { waited_us })

@@ -5,7 +5,7 @@
 //! [`Clock`] (bounded waits). On the target the three are implemented with volatile accesses; on the host by
 //! strict models. Nothing else is mocked.
 //!
-//! `unsafe` stands in `region.rs` only, where an address becomes a [`Region`].
+//! `unsafe` stands in `region.rs` only, where an address becomes a [`Region`] and reads of a device are ordered.
 #![cfg_attr(not(test), no_std)]
 #![deny(unsafe_code)]
 

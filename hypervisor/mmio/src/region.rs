@@ -1,7 +1,7 @@
 //! A mapped window of device registers: the one place where an address becomes an access.
 #![expect(
     unsafe_code,
-    reason = "volatile access to a device window is what this file is for"
+    reason = "access to a device window, and its order, are what this file is for"
 )]
 
 use crate::{Bus, ByteBus};
@@ -56,6 +56,20 @@ impl Region {
             unsafe { address.write_volatile(value) }
         }
     }
+}
+
+/// Keeps what is read from now on from being read before what was read of a device until now.
+///
+/// Without it a CPU may read memory before the status that says that the memory is ready: that the read is in a branch
+/// which depends on the status orders writes only, not reads (DDI 0487 B2.3). Devices are outer shareable.
+pub(crate) fn order_reads() {
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: a barrier changes nothing.
+    unsafe {
+        core::arch::asm!("dmb oshld", options(nostack, preserves_flags));
+    }
+    #[cfg(not(target_arch = "aarch64"))]
+    core::sync::atomic::fence(core::sync::atomic::Ordering::Acquire);
 }
 
 impl Bus for Region {
