@@ -302,6 +302,19 @@ fn an_mmu_500_that_secure_firmware_has_locked_is_told_of() {
     assert_eq!(other.get(other.bank(2, 4)), 3);
 }
 
+/// The non-secure side's lock is undone, and nothing of the secure side's is touched.
+#[test]
+fn as_secure_software_it_unlocks_an_mmu_500_by_the_alias() {
+    let fake = mmu_500(0x21);
+    fake.set(0x10 + ALIAS, 0x400_051c);
+    fake.set(CR0 + ALIAS, CLIENTPD);
+    let smmu = Smmu::identify(Frames::one(fake.clone()), SIZE, true).unwrap();
+    smmu_gate::v2::shut_v2(&smmu, &Ticks::default()).unwrap();
+    let driver = smmu_v2::Driver::probe(smmu, Ticks::default(), &SETUP).unwrap();
+    assert_eq!((fake.get(0x10), fake.get(0x10 + ALIAS)), (0x400_051c, 0x1c));
+    assert!(!driver.prefetches());
+}
+
 #[test]
 fn as_secure_software_it_uses_the_aliases() {
     let fake = Fake::new(8, 4);

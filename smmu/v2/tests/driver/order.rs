@@ -46,6 +46,35 @@ fn a_stream_faults_is_forgotten_and_only_then_its_bank_goes_off() {
     assert_eq!(fake.take_log(), expected);
 }
 
+/// A group that is given up is matched by nothing, and another stream may get it: before that, what was in flight through
+/// it has to have ended.
+#[test]
+fn quiescing_gives_groups_up_only_when_everything_is_forgotten() {
+    let fake = Fake::new(8, 4);
+    let mut driver = probe(&fake);
+    driver.attach(&one(5), &domain(7)).unwrap();
+    driver.attach(&one(6), &domain(8)).unwrap();
+    fake.take_log();
+    driver.quiesce().unwrap();
+    let log = fake.take_log();
+    let at = |wanted: &dyn Fn(usize) -> bool| log.iter().position(|(offset, _)| wanted(*offset)).unwrap();
+    let (smr, sync) = (
+        at(&|offset| (SMR..S2CR).contains(&offset)),
+        at(&|offset| offset == TLBGSYNC),
+    );
+    let off = at(&|offset| offset == fake.bank(0, 0));
+    assert!((0..2).all(|group| at(&|offset| offset == fake.s2cr(group)) < sync));
+    assert!(sync < smr && smr < off);
+    // If it is not forgotten, they stay.
+    driver.attach(&one(5), &domain(7)).unwrap();
+    fake.stick(TLBGSTATUS);
+    assert!(matches!(driver.quiesce(), Err(Error::Sync(_))));
+    assert_eq!(
+        (fake.get(fake.smr(0)), fake.get(fake.s2cr(0))),
+        (VALID | 5, FAULT)
+    );
+}
+
 #[test]
 fn a_bank_that_others_use_stays_as_it_is() {
     let fake = Fake::new(8, 4);
