@@ -9,6 +9,7 @@ use super::instance::Instance;
 use super::params::Version;
 use super::registers::{ACTLR_CPRE, sctlr};
 use crate::Rule;
+use crate::bits::field;
 
 const CBAR: &str = "IHI 0062 SMMU_CBARn";
 const ACTLR: &str = "IHI 0062 SMMU_CBn_ACTLR";
@@ -44,6 +45,18 @@ impl<H: Host> Instance<H> {
                 format!("CB{index}_ACTLR.CPRE"),
                 bank.actlr,
                 ACTLR,
+                detail,
+            );
+        }
+        let walks = field(bank.tcr.into(), 11, 8);
+        if walks != 0 && !self.params.coherent_walks() {
+            let detail =
+                "walks are cacheable, while IDR0.CTTW says that they cannot look into the CPUs' caches";
+            self.violation(
+                Rule::IllegalContextBank,
+                format!("CB{index}_TCR.IRGN0"),
+                walks,
+                TABLES,
                 detail,
             );
         }

@@ -194,6 +194,10 @@ impl Params {
     pub(super) const fn stream_matching(&self) -> bool {
         bit(self.idr[0] as u64, 27)
     }
+    /// IDR0.CTTW.
+    pub(super) const fn coherent_walks(&self) -> bool {
+        bit(self.idr[0] as u64, 14)
+    }
     /// IDR0.EXIDS.
     pub(super) const fn extended_stream_ids(&self) -> bool {
         bit(self.idr[0] as u64, 8)

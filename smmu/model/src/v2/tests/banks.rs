@@ -259,3 +259,21 @@ fn two_streams_have_two_address_spaces() {
     assert_eq!(rig.reaches(IPA), (PA, true));
     rig.smmu.violations().assert_none();
 }
+
+#[test]
+fn walks_that_are_not_coherent_are_not_cacheable() {
+    for (bits, broken) in [(0, false), (1 << 8, true), (1 << 10, true)] {
+        let rig = Rig::new(Params::non_coherent());
+        rig.settled();
+        let tree = rig.tree();
+        rig.set_up(BANK, tree.root, VMID);
+        rig.write_bank(BANK, TCR, TCR39 & !0xf00 | bits);
+        rig.write_bank(BANK, SCTLR, ON);
+        rig.smmu.violations().assert_none();
+        rig.map_stream(0, STREAM, BANK);
+        if broken {
+            rig.smmu.violations().expect(Rule::IllegalContextBank);
+        }
+        rig.smmu.violations().assert_none();
+    }
+}

@@ -239,7 +239,9 @@ impl Rig {
             self.write(self.cba2r(bank), vmid | 1);
         }
         let tcr = if self.is_v2() { TCR39 } else { TCR39_LONG };
-        self.write_bank(bank, TCR, tcr);
+        // Walks that are not coherent are not cacheable.
+        let caches = if self.memory.is_coherent() { 0 } else { 0xf00 };
+        self.write_bank(bank, TCR, tcr & !caches);
         self.write_bank64(bank, TTBR0, root);
     }
 
