@@ -13,6 +13,7 @@ extern crate alloc;
 
 mod attach;
 mod attachments;
+mod bind;
 mod faults;
 mod groups;
 mod lines;
@@ -27,6 +28,7 @@ mod tests;
 
 pub use attach::{Hardware, attach, cut, detach};
 pub use attachments::{AtSmmu, Attachments, Cut};
+pub use bind::{Core, bind, lost, quarantine, release};
 pub use faults::{Fault, FaultAction, FaultLine, FaultLog};
 pub use groups::Group;
 pub use lines::silence;

@@ -10,7 +10,8 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use dma::{
-    AtSmmu, AttachPlan, Attachments, Change, Fault, FaultAction, Hardware, Master, MasterId, SmmuId, State,
+    AttachPlan, Attachments, Change, Core, Fault, FaultAction, GuestId, Hardware, MasterId, Registry, SmmuId,
+    State,
 };
 use driver_abi::{FaultKind, FaultRecord, InterruptLine, Stream, access};
 
@@ -102,77 +103,16 @@ impl System {
                 let changes = self.registry.lock().driver_live(smmu, name, timer::now_us());
                 self.report(&changes);
                 for change in changes {
-                    self.bind(change.master);
+                    dma::bind(self, change.master);
                 }
             }
             Some(Err(error)) => self.driver_down(smmu, &error),
         }
     }
 
-    /// Makes a held master live, if someone was given it.
-    fn bind(&self, id: MasterId) {
-        let Ok(plan) = self.registry.lock().attach_plan(id) else {
-            return;
-        };
-        // A guest that stopped before the driver came has no use for its devices: they stay held.
-        if self.has_stopped(plan.guest) {
-            return;
-        }
-        let result = dma::attach(self, &plan);
-        let now_us = timer::now_us();
-        match result {
-            Ok(()) => {
-                let change = self.registry.lock().attached(id, now_us);
-                self.report(change.as_slice());
-                if change.is_some() {
-                    self.show(id);
-                } else {
-                    // Another CPU has given one of its drivers up, before it was live.
-                    dma::detach(self, id, &plan.matches);
-                }
-                // Another CPU may have given the driver up meanwhile, and hidden what was not shown yet.
-                if !self.is_live(id) {
-                    self.hide(id);
-                }
-            }
-            Err(error) => {
-                let mut registry = self.registry.lock();
-                // If its driver was given up over it, it waits already, as the others behind that SMMU do.
-                let is_held = registry.attach_plan(id).is_ok();
-                let change = if is_held {
-                    registry.attach_failed(id, error, now_us)
-                } else {
-                    None
-                };
-                drop(registry);
-                self.report(change.as_slice());
-                self.hide(id);
-            }
-        }
-    }
-
-    /// What is attached for a master while it is live.
-    pub(super) fn matches(&self, id: MasterId) -> Vec<AtSmmu> {
-        let registry = self.registry.lock();
-        let matches = registry.master(id).map(|master| master.matches.clone());
-        matches.unwrap_or_default()
-    }
-
-    /// Takes a master from its guest: bus mastering off, streams aborting. For a guest that stopped.
+    /// Takes a master from its guest, and cleans it. For a guest that stopped.
     pub fn release(&self, id: MasterId) {
-        self.hide(id);
-        let attached = {
-            let registry = self.registry.lock();
-            let master = registry.master(id);
-            master
-                .filter(|master| matches!(master.state(), State::Live(_) | State::Faulted(_)))
-                .map(|master| master.matches.clone())
-        };
-        if let Some(matches) = attached {
-            dma::detach(self, id, &matches);
-            let change = self.registry.lock().detached(id, timer::now_us());
-            self.report(change.as_slice());
-        }
+        dma::release(self, id);
         if let Some(given) = self.given(id) {
             // What it cannot be rid of now it is not rid of before another guest would get it either: nobody does.
             let _ = self.clean(given);
@@ -292,43 +232,8 @@ impl System {
         }
         match action {
             FaultAction::None => {}
-            FaultAction::Quarantine(id) => self.quarantine(id, what),
+            FaultAction::Quarantine(id) => dma::quarantine(self, id, &what),
             FaultAction::StopGuest(guest) => self.stop_guest(guest, &format!("its device faulted: {what}")),
-        }
-    }
-
-    fn quarantine(&self, id: MasterId, what: String) {
-        if self.is_live(id) {
-            let cut = dma::cut(self, id, &self.matches(id));
-            let changes = self.registry.lock().quarantined(id, &what, &cut, timer::now_us());
-            self.report(&changes);
-        }
-    }
-
-    fn is_live(&self, id: MasterId) -> bool {
-        let state = self.registry.lock().master(id).map(Master::state);
-        matches!(state, Some(State::Live(_)))
-    }
-
-    /// Prints the transitions of devices that somebody was given.
-    pub fn report(&self, changes: &[Change]) {
-        let registry = self.registry.lock();
-        for change in changes {
-            let Some(master) = registry
-                .master(change.master)
-                .filter(|master| master.assignment.is_some())
-            else {
-                continue;
-            };
-            let state = match change.to {
-                State::Live(guest) | State::Faulted(guest) => {
-                    format!("{}({})", change.to.word(), registry.guest_name(guest))
-                }
-                state => state.word().to_string(),
-            };
-            let waited_us = master.waited_us();
-            log::info!(target: "device", "{}: {} → {state} after {}.{:03} s: {}", master.name,
-                change.from.word(), waited_us / 1_000_000, waited_us / 1000 % 1000, change.reason);
         }
     }
 }
@@ -357,6 +262,50 @@ impl Hardware for System {
         if let Some(Err(error)) = self.drivers.detach(smmu, streams) {
             self.driver_down(smmu, &error);
         }
+    }
+}
+
+impl Core for System {
+    fn registry<R>(&self, work: impl FnOnce(&mut Registry) -> R) -> R {
+        work(&mut self.registry.lock())
+    }
+
+    fn now_us(&self) -> u64 {
+        timer::now_us()
+    }
+
+    /// Only those of devices that somebody was given.
+    fn report(&self, changes: &[Change]) {
+        let registry = self.registry.lock();
+        for change in changes {
+            let Some(master) = registry
+                .master(change.master)
+                .filter(|master| master.assignment.is_some())
+            else {
+                continue;
+            };
+            let state = match change.to {
+                State::Live(guest) | State::Faulted(guest) => {
+                    format!("{}({})", change.to.word(), registry.guest_name(guest))
+                }
+                state => state.word().to_string(),
+            };
+            let waited_us = master.waited_us();
+            log::info!(target: "device", "{}: {} → {state} after {}.{:03} s: {}", master.name,
+                change.from.word(), waited_us / 1_000_000, waited_us / 1000 % 1000, change.reason);
+        }
+    }
+
+    fn has_stopped(&self, guest: GuestId) -> bool {
+        System::has_stopped(self, guest)
+    }
+
+    fn show(&self, id: MasterId) {
+        System::show(self, id);
+    }
+
+    fn hide(&self, id: MasterId) {
+        System::hide(self, id);
     }
 }
 

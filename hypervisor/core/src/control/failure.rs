@@ -7,7 +7,7 @@ use crate::smmus::Unit;
 use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
-use dma::{SmmuId, State, silence};
+use dma::{SmmuId, silence};
 use driver_abi::IpaRange;
 use stage2::{Invalidate, InvalidateError, Walker};
 
@@ -36,14 +36,7 @@ impl System {
                 Err(why) => registry.opened(smmu, &format!("{error}, and {why}"), timer::now_us()),
             }
         };
-        self.report(&changes);
-        for change in changes {
-            self.hide(change.master);
-            // It may be attached at other SMMUs, and waits now: nothing of it stays open.
-            if matches!(change.from, State::Live(_)) {
-                dma::detach(self, change.master, &self.matches(change.master));
-            }
-        }
+        dma::lost(self, &changes);
         // A component that died drives none of its SMMUs any more.
         if let Some(other) = self.drivers.dead() {
             self.driver_down(other, error);
@@ -67,8 +60,7 @@ impl System {
                         self.registry
                             .lock()
                             .opened(SmmuId(index), &why.to_string(), timer::now_us());
-                    self.report(&changes);
-                    changes.iter().for_each(|change| self.hide(change.master));
+                    dma::lost(self, &changes);
                 }
             }
         }
