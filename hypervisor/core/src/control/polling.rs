@@ -14,6 +14,7 @@ impl System {
         let enabled = unit.enable_interrupts(percpu::this());
         if let Err(error) = &enabled {
             log::warn!(target: "smmu", "{}: its interrupts cannot be turned on: {error}", unit.path);
+            self.warn_of_late_policies(smmu);
         }
         if enabled.is_err() || !unit.interrupts_for_faults() {
             log::warn!(target: "smmu", "{}: cannot interrupt for faults: it is asked for them every {} ms",
@@ -35,6 +36,17 @@ impl System {
 
     /// Says at boot which devices have a fault policy that nothing but asking carries out.
     pub fn announce_unheard(&self) {
+        for (index, unit) in self.units.iter().enumerate() {
+            if !unit.interrupts_for_faults() {
+                self.warn_of_late_policies(SmmuId(index));
+            }
+        }
+    }
+
+    fn warn_of_late_policies(&self, smmu: SmmuId) {
+        let Some(unit) = self.units.get(smmu.0) else {
+            return;
+        };
         let registry = self.registry.lock();
         for given in &self.given {
             let policy = match registry.on_fault(given.master) {
@@ -42,15 +54,12 @@ impl System {
                 OnFault::Quarantine => "quarantine",
                 OnFault::StopGuest => "stop-guest",
             };
-            let Some(master) = registry.master(given.master) else {
-                continue;
-            };
-            for (index, unit) in self.units.iter().enumerate() {
-                if master.is_behind(SmmuId(index)) && !unit.interrupts_for_faults() {
-                    log::warn!(target: "device",
-                        "{}: on_fault = \"{policy}\" IS CARRIED OUT LATE: {} has no interrupt for faults that can be used, and is asked every {} ms",
-                        master.name, unit.path, Polling::PERIOD_US / 1000);
-                }
+            if let Some(master) = registry.master(given.master)
+                && master.is_behind(smmu)
+            {
+                log::warn!(target: "device",
+                    "{}: on_fault = \"{policy}\" IS CARRIED OUT LATE: {} has no interrupt for faults that can be used, and is asked every {} ms",
+                    master.name, unit.path, Polling::PERIOD_US / 1000);
             }
         }
     }
