@@ -1,5 +1,5 @@
 //! Physical messages of devices: the interrupt translation service (ITS) that makes LPIs of them, and the tables that
-//! LPIs need (IHI 0069, chapters 5 and 6).
+//! LPIs need (IHI 0069, chapter 5).
 //!
 //! Everything is mapped once and stays: a device has so many events, each with an LPI of its own, and all of them go
 //! to one CPU. What a guest wants of its devices' messages is the business of its virtual ITS; its commands never come
