@@ -52,6 +52,8 @@ pub(super) struct Bank {
     /// Bits of [`written`].
     pub written: u32,
     pub sync: Sync,
+    /// When a transaction got here last, unless an invalidation was waited for since that covers it: it may be in flight.
+    pub in_flight: Option<u64>,
     /// Transactions that wait for SMMU_CBn_RESUME, by ticket.
     pub stalled: Vec<(u32, Access)>,
 }

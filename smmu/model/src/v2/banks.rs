@@ -191,6 +191,17 @@ impl<H: Host> Instance<H> {
         {
             self.reserved(&format!("CB{index}_SCTLR"), value.into(), fields.into(), SCTLR);
         }
+        let goes_off = value & sctlr::M == 0;
+        if goes_off
+            && self
+                .banks
+                .get(index)
+                .is_some_and(|bank| bank.enabled() && bank.in_flight.is_some())
+        {
+            let detail =
+                "switched off while transactions that got this far may be in flight: they pass untranslated";
+            self.violation(Rule::Bypass, format!("CB{index}_SCTLR.M"), value, SCTLR, detail);
+        }
         self.change_bank(index, |bank| {
             bank.sctlr = value & fields;
             bank.written |= written::SCTLR;

@@ -57,6 +57,8 @@
 //!   covers the invalidation is done: SMMU_TLBI* by SMMU_sTLBGSYNC, SMMU_CBn_TLBIIPAS2* by that or by the bank's own.
 //! - When transactions can first reach a context bank, all its registers must have been written and fit each other, the
 //!   TLB must be known, its VMID must not be in use for another tree, its root table must be allocated and published.
+//! - A context bank goes off only when an invalidation and a synchronisation have covered the last transaction that got
+//!   to it: until then that may be in flight.
 //! - SMMU_CBn_TTBR0 and TCR do not change under transactions, SMMU_CBARn and CBA2Rn not while SCTLR.M is set.
 //! - The syndrome of a fault is noise as soon as the fault is cleared.
 //! - SMMU_sCR0.EXIDENABLE and VMID16EN do not change while a stream mapping is valid, before or after.

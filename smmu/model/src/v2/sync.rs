@@ -171,6 +171,17 @@ impl<H: Host> Instance<H> {
     }
 
     fn perform(&mut self, Pending { operation, issued }: Pending) {
+        let vmid16 = self.vmid16();
+        for bank in &mut self.banks {
+            let covered = match operation {
+                Operation::All => true,
+                Operation::Vmid(vmid) => bank.vmid(vmid16) == vmid,
+                Operation::Ipa(..) | Operation::Hyp => false,
+            };
+            if covered {
+                bank.in_flight = bank.in_flight.filter(|&since| since > issued);
+            }
+        }
         match operation {
             Operation::All => self.tlb.invalidate_all(issued),
             Operation::Vmid(vmid) => self.tlb.invalidate_vmid(vmid, issued),

@@ -66,6 +66,9 @@ impl<H: Host> Instance<H> {
             return blocked(FaultKind::IllegalContextBank);
         };
         let vmid = bank.vmid(self.vmid16());
+        if let Some(bank) = self.banks.get_mut(index) {
+            bank.in_flight = Some(self.moment);
+        }
         if self.tlb.foreign(vmid, &regime.tree) {
             let detail = "the TLB holds entries of another tree under it, or two banks disagree on the tree";
             self.violation(Rule::VmidReuse, "VMID", vmid, "IHI 0062 SMMU_CBARn", detail);

@@ -272,9 +272,9 @@ impl Rig {
     pub(crate) fn detach(&self) {
         self.write(smr(0), 0);
         self.write(s2cr(0), FAULT);
-        self.write_bank(BANK, SCTLR, 0);
         self.write(TLBIVMID, VMID.into());
         self.global_sync();
+        self.write_bank(BANK, SCTLR, 0);
     }
 
     pub(crate) fn dma(&self, ipa: u64, write: bool) -> Outcome {

@@ -132,6 +132,7 @@ fn a_vmid_is_not_reused_before_it_is_invalidated() {
     rig.reaches(IPA);
     rig.write(smr(0), 0);
     rig.write_bank(BANK, SCTLR, 0);
+    rig.smmu.violations().expect(Rule::Bypass);
     let tree = rig.tree();
     rig.set_up(BANK, tree.root, VMID);
     rig.write_bank(BANK, SCTLR, ON);
@@ -282,4 +283,40 @@ fn what_is_remembered_of_walks_is_bounded() {
     }
     tlb.limit(4);
     assert_eq!(tlb.tables(None).count(), 4);
+}
+
+/// What has got to a bank may still be there, until everything of its VMID was invalidated and that was waited for.
+#[test]
+fn a_bank_goes_off_when_nothing_is_in_flight() {
+    /// What is done before, and whether it is too little.
+    type Case = (bool, fn(&Rig));
+    let cases: [Case; 6] = [
+        (true, |_| ()),
+        (true, |rig| rig.global_sync()),
+        (true, |rig| rig.write(TLBIVMID, VMID.into())),
+        (true, |rig| {
+            rig.write_bank64(BANK, TLBIIPAS2, IPA >> 12);
+            rig.bank_sync(BANK);
+        }),
+        (false, |rig| {
+            rig.write(TLBIVMID, VMID.into());
+            rig.global_sync();
+        }),
+        (false, |rig| {
+            rig.write(TLBIALLNSNH, 0);
+            rig.global_sync();
+        }),
+    ];
+    for (broken, wait) in cases {
+        let rig = Rig::new(Params::generic());
+        let _tree = rig.attached();
+        rig.reaches(IPA);
+        rig.write(s2cr(0), FAULT);
+        wait(&rig);
+        rig.write_bank(BANK, SCTLR, 0);
+        if broken {
+            rig.smmu.violations().expect(Rule::Bypass);
+        }
+        rig.smmu.violations().assert_none();
+    }
 }
