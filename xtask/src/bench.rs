@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::bench_linux;
 use crate::flags;
 use crate::project::{Project, run_cargo, step};
 use crate::setup::Program;
@@ -23,9 +24,14 @@ const SIZES: [u64; 6] = [500, 1000, 2000, 4000, 8000, 16000];
 
 impl flags::Bench {
     pub(crate) fn run(self) -> Result<()> {
-        if self.what != "topology" {
-            let what = &self.what;
-            return Err(wrong(format!("there is no benchmark {what}; there is: topology")));
+        match self.what.as_str() {
+            "topology" => {}
+            "linux" => return bench_linux::run(),
+            what => {
+                return Err(wrong(format!(
+                    "there is no benchmark {what}; there are: topology, linux"
+                )));
+            }
         }
         let bench = Bench::prepare()?;
         println!("Parsing cost: blob → graph in instructions, and how it grows\n");

@@ -104,9 +104,9 @@ xflags::xflags! {
             /// How often each target is run (default: 200000).
             optional --runs count: u64
         }
-        /// Count the instructions of reading a device tree, and show that they grow as the tree does; takes some minutes.
+        /// Count instructions: of reading a device tree, and how they grow as the tree does, or of a Linux guest; takes minutes.
         cmd bench {
-            /// What to measure: topology, which goes from a blob to the stream graph.
+            /// What to measure: topology, which goes from a blob to the stream graph, or linux, a guest's boot and disk.
             required what: String
             /// Device tree blobs to read as well.
             repeated file: PathBuf

@@ -9,6 +9,7 @@ mod output;
 
 mod apt;
 mod bench;
+mod bench_linux;
 mod board;
 mod boot;
 mod build;

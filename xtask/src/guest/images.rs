@@ -13,6 +13,10 @@ use crate::build::{self, Artifacts, Member};
 use crate::bundle;
 use crate::project::{Project, counted, size, step};
 
+/// What an arm64 Image has in its header, and where (Linux, `Documentation/arch/arm64/booting.rst`).
+const MAGIC: &[u8] = b"ARM\x64";
+const MAGIC_AT: usize = 56;
+
 /// A guest's files.
 #[derive(Debug)]
 pub(super) struct Images {
@@ -85,6 +89,7 @@ impl Images {
             initrd: self.initrd.as_ref().map(|member| member.name.clone()),
             cpus: (first..first + options.cpus).collect(),
             memory: options.memory,
+            is_flat: self.image.bytes.get(MAGIC_AT..MAGIC_AT + 4) != Some(MAGIC),
             bootargs: options.bootargs.clone(),
             devices: options.functions(),
             // What a script writes comes by lines: one that the core's own lines come between is not whole.

@@ -60,6 +60,11 @@ pub(crate) fn debian_linux(project: &Project, script: Vec<u8>) -> Result<[Member
     ])
 }
 
+/// The exit status of the script that a guest ran, if it says so.
+pub(crate) fn script_status(lines: &[String]) -> Option<u8> {
+    initramfs::status(lines)
+}
+
 /// Runs the guest.
 pub(crate) fn run(flags: &flags::Run, options: &Options) -> Result<ExitCode> {
     let project = Project::find()?;

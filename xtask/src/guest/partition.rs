@@ -6,6 +6,8 @@ use toml::Value;
 
 /// Where a guest's memory begins.
 const MEMORY: u64 = 0x4000_0000;
+/// Firmware that was made for QEMU's virt machine looks for its settings in the flash there; empty memory will do.
+const FLASH: &str = ", { ipa = 0x04000000, size = \"2M\" }";
 /// When the SMMU's driver is loaded, counted from the guests' start.
 const DELAY_MS: u32 = 2_000;
 
@@ -24,6 +26,8 @@ pub(crate) struct Guest {
     pub(crate) memory: u64,
     /// Its command line.
     pub(crate) bootargs: String,
+    /// It is a flat binary.
+    pub(crate) is_flat: bool,
     /// Its devices.
     pub(crate) devices: Vec<String>,
     /// What is typed goes to it from the start.
@@ -51,9 +55,10 @@ impl Guest {
             line(format!("initrd = {}", text(initrd)));
         }
         line(format!(
-            "cpus = {:?}\nmemory = [{{ ipa = {MEMORY:#x}, size = {} }}]\nbootargs = {}",
+            "cpus = {:?}\nmemory = [{{ ipa = {MEMORY:#x}, size = {} }}{}]\nbootargs = {}",
             self.cpus,
             text(&format!("{}M", self.memory >> 20)),
+            if self.is_flat { FLASH } else { "" },
             text(&self.bootargs)
         ));
         for device in &self.devices {
@@ -80,6 +85,7 @@ mod tests {
             initrd: Some("linux.cpio".to_string()),
             cpus: vec![1, 2],
             memory: 256 << 20,
+            is_flat: false,
             bootargs: r#"console=ttyAMA0 path=C:\x quote="q""#.to_string(),
             devices: vec!["0000:00:10.0".to_string(), "0000:00:01.0".to_string()],
             has_console: true,
@@ -127,11 +133,18 @@ mod tests {
             initrd: None,
             devices: Vec::new(),
             has_console: false,
+            is_flat: true,
             ..guest()
         };
         let partition = compiled(&plain);
         assert_eq!(partition.console, None);
         assert_eq!(partition.guests[0].initrd, None);
         assert!(partition.guests[0].devices.is_empty());
+        let memory: Vec<u64> = partition.guests[0]
+            .memory
+            .iter()
+            .map(|region| region.ipa)
+            .collect();
+        assert_eq!(memory, [MEMORY, 0x0400_0000], "a flat binary may look for flash");
     }
 }
