@@ -6,11 +6,22 @@ use crate::region::order_reads;
 pub trait Clock {
     /// Microseconds since some fixed moment.
     fn now_us(&self) -> u64;
+
+    /// Lets so much time pass. An implementation may rest meanwhile.
+    fn pause(&self, us: u64) {
+        let start = self.now_us();
+        while self.now_us().saturating_sub(start) < us {
+            core::hint::spin_loop();
+        }
+    }
 }
 
 impl<C: Clock + ?Sized> Clock for &C {
     fn now_us(&self) -> u64 {
         (**self).now_us()
+    }
+    fn pause(&self, us: u64) {
+        (**self).pause(us);
     }
 }
 

@@ -81,7 +81,7 @@ fn wake(config: &(impl ConfigSpace + ?Sized), clock: &impl Clock, function: &Fun
     let control = config.read32(function.bdf, at) & 0xffff;
     if control & POWER_STATE != 0 {
         config.write32(function.bdf, at, control & !POWER_STATE);
-        pause(clock, WAKE_US);
+        clock.pause(WAKE_US);
     }
 }
 
@@ -106,7 +106,7 @@ fn reset_express(
     });
     let control = config.read32(bdf, at) & 0xffff;
     config.write32(bdf, at, control | INITIATE_RESET);
-    pause(clock, RESET_US);
+    clock.pause(RESET_US);
     // One that needs longer may answer with another ID until it is ready (PCIe 2.3.2).
     let id = u32::from(function.device) << 16 | u32::from(function.vendor);
     let is_back = || config.read32(bdf, offset::ID) == id;
@@ -133,9 +133,4 @@ fn restore(config: &(impl ConfigSpace + ?Sized), function: &Function, memory: u3
     }
     change_command(config, bdf, 0, memory);
     Ok(())
-}
-
-fn pause(clock: &impl Clock, us: u64) {
-    // Nothing ends it but time.
-    let _ = wait_until(clock, us, || false);
 }

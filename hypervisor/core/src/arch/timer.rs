@@ -60,6 +60,22 @@ impl Clock for Now {
     fn now_us(&self) -> u64 {
         now_us()
     }
+
+    /// Rests until the hypervisor's timer is due, which then stands as it stood before.
+    fn pause(&self, us: u64) {
+        let before = setting();
+        let end = now_us().saturating_add(us);
+        loop {
+            let left = end.saturating_sub(now_us());
+            if left == 0 {
+                break;
+            }
+            arm(left);
+            // Any interrupt that is pending ends it, and is taken later.
+            super::cpu::wait_for_interrupt();
+        }
+        restore(&before);
+    }
 }
 
 /// Lets this CPU's hypervisor timer fire `us` microseconds from now, and until [`disarm`].

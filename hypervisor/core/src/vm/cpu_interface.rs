@@ -25,6 +25,9 @@ impl Guest {
             interface.cpu.write32(offset, value);
             0
         });
+        // A timer that is due again before the guest has ended its last interrupt is pending from the end on. QEMU's GICv2
+        // notices only at the next access to a physical register, of whichever CPU; here is one that changes nothing.
+        gic::set_mask(gic::Mask::Open);
     }
 
     /// Has the vCPU's interrupts in the list registers during an access.
