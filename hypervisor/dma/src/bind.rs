@@ -96,6 +96,10 @@ pub fn quarantine(core: &impl Core, id: MasterId, fault: &str) {
     let cut = cut(core, id, &matches_of(core, id));
     let changes = core.registry(|registry| registry.quarantined(id, fault, &cut, core.now_us()));
     core.report(&changes);
+    if !changes.iter().any(|change| change.master == id) {
+        // Another CPU has taken its driver meanwhile: it waits, and is not cut off from the next one.
+        detach(core, id, &matches_of(core, id));
+    }
     for peer in changes.iter().filter(|change| change.master != id) {
         detach(core, peer.master, &matches_of(core, peer.master));
     }

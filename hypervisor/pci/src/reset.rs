@@ -8,6 +8,7 @@ use mmio::{Clock, wait_until};
 const FUNCTION_LEVEL_RESET: u32 = 1 << 28;
 /// Device control in the lower half, device status in the upper one: reset now; requests are pending (PCIe 7.5.3.4).
 const DEVICE_CONTROL: u16 = 8;
+const DEVICE_CONTROL_2: u16 = 0x28;
 const INITIATE_RESET: u32 = 1 << 15;
 const TRANSACTIONS_PENDING: u32 = 1 << 21;
 /// Power management control and status: the state in bits 1:0, D0 is zero (Power Management 1.2, 3.2.4).
@@ -105,12 +106,22 @@ fn reset_express(
         config.read32(bdf, at) & TRANSACTIONS_PENDING == 0
     });
     let control = config.read32(bdf, at) & 0xffff;
+    // What firmware has agreed with the port above, sizes of payloads among it: a guest cannot set it.
+    let version_2 = express
+        .words
+        .first()
+        .is_some_and(|header| header >> 16 & 0xf >= 2);
+    let control_2 = version_2.then(|| config.read32(bdf, express.offset + DEVICE_CONTROL_2) & 0xffff);
     config.write32(bdf, at, control | INITIATE_RESET);
     clock.pause(RESET_US);
     // One that needs longer may answer with another ID until it is ready (PCIe 2.3.2).
     let id = u32::from(function.device) << 16 | u32::from(function.vendor);
     let is_back = || config.read32(bdf, offset::ID) == id;
     wait_until(clock, ANSWER_US, is_back).map_err(|_| ResetError::NoAnswer)?;
+    config.write32(bdf, at, control);
+    if let Some(control_2) = control_2 {
+        config.write32(bdf, express.offset + DEVICE_CONTROL_2, control_2);
+    }
     Ok(true)
 }
 

@@ -100,7 +100,14 @@ impl System {
             Some(Ok(features)) => {
                 log::info!(target: "smmu", "{}: live: {features}", unit.path);
                 self.hear(smmu);
-                let changes = self.registry.lock().driver_live(smmu, name, timer::now_us());
+                let changes = {
+                    let mut registry = self.registry.lock();
+                    // Who gives a driver up tells the registry afterwards: what it hears here must not come later.
+                    if !self.drivers.is_live(smmu) {
+                        return;
+                    }
+                    registry.driver_live(smmu, name, timer::now_us())
+                };
                 self.report(&changes);
                 for change in changes {
                     dma::bind(self, change.master);

@@ -132,6 +132,10 @@ impl System {
         if let Some(guest) = self.console_guest() {
             return guest.receive(byte);
         }
+        if console::owner().is_some() {
+            // It resets itself: what is typed for it is not meant for the core.
+            return;
+        }
         match console::edit(byte) {
             Event::Line(line) => self.obey(Command::parse(&line)),
             Event::TooLong => self.say(format!("a line of more than {LONGEST} characters is not read")),

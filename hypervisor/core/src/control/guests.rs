@@ -3,7 +3,7 @@
 use super::System;
 use super::fabric::HostBridge;
 use super::given::Given;
-use crate::arch::{cpu, mmu};
+use crate::arch::{cpu, mmu, timer};
 use crate::smmus::Unit;
 use crate::vm::{self, Guest, PassedFunction, Spec};
 use alloc::format;
@@ -275,7 +275,7 @@ impl System {
                 mine().for_each(|given| self.hide(given.master));
                 guest.let_clear();
             }
-            if guest.take_cleared() {
+            if guest.take_cleared(timer::now_us()) {
                 mine().for_each(|given| self.show_if_present(given));
                 self.start_ready_guests();
             }

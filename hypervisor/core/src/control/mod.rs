@@ -213,7 +213,14 @@ impl System {
         }
         let scheduled_us = self.schedule.lock().next_us(timer::now_us());
         let polled_us = self.polling.lock().next_us(timer::now_us());
-        let next_us = [more.then_some(0), console_us, scheduled_us, polled_us]
+        let now_us = timer::now_us();
+        let restart_us = self
+            .guests
+            .iter()
+            .flatten()
+            .filter_map(|guest| guest.restart_us(now_us))
+            .min();
+        let next_us = [more.then_some(0), console_us, scheduled_us, restart_us, polled_us]
             .into_iter()
             .flatten()
             .min();
@@ -252,6 +259,14 @@ impl vm::Core for System {
 
     fn reset_function(&self, guest: usize, action: vdev::ecam::Action) -> bool {
         self.reset_function(GuestId(guest), action)
+    }
+
+    fn clean_devices(&self, guest: usize) {
+        let mine = self.given.iter().filter(|given| given.guest.0 == guest);
+        mine.for_each(|given| {
+            // One that cannot be reset says so, and is not shown again.
+            let _ = self.clean(given);
+        });
     }
 
     fn input_read(&self) {

@@ -16,6 +16,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use devicetree::GicInterrupt;
 use pci::{Bdf, Function, Pin, Window};
+use spin::Mutex;
 use stage2::Geometry;
 use vdev::ecam::{self, Ecam, Place};
 use vdev::image::{self, Image};
@@ -309,7 +310,8 @@ fn load(spec: &Spec<'_>, affinities: &[u64]) -> Result<Load, BuildError> {
     Ok(Load {
         image,
         initrd,
-        device_tree,
+        device_tree: Mutex::new(device_tree),
+        seed: Mutex::new(spec.seed),
         place,
     })
 }

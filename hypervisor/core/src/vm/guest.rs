@@ -5,10 +5,10 @@ use super::load::Load;
 use super::memory::Memory;
 use super::passed::Bar;
 use super::run::Registers;
-use crate::arch::{gic, percpu};
+use crate::arch::{gic, percpu, timer};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use devicetree::GicInterrupt;
 use driver_abi::Domain;
 use pci::Window;
@@ -105,6 +105,8 @@ pub struct Guest {
     /// A function was hidden, and its BARs may be mapped.
     pub(super) unsettled: AtomicBool,
     pub(super) state: Mutex<State>,
+    /// When it was started last.
+    pub(super) started_us: AtomicU64,
     /// An access that the syndrome does not describe has been reported.
     pub(super) reported_access: AtomicBool,
     /// A BAR that cannot be where it is wanted has been reported.
@@ -160,6 +162,7 @@ impl Guest {
             bars: Mutex::new(parts.bars),
             unsettled: AtomicBool::new(false),
             state: Mutex::new(State::Waiting),
+            started_us: AtomicU64::new(0),
             reported_access: AtomicBool::new(false),
             reported_bar: AtomicBool::new(false),
             reported_refusal: AtomicBool::new(false),
@@ -205,6 +208,7 @@ impl Guest {
             }
             *state = State::Running;
         }
+        self.started_us.store(timer::now_us(), Ordering::Relaxed);
         for interrupt in &self.interrupts {
             if let Err(error) = gic::enable(interrupt.intid) {
                 log::warn!(target: "guest", "{}: interrupt {} will not come: {error}", self.name, interrupt.intid);

@@ -4,6 +4,8 @@ use super::memory::Bank;
 use crate::arch::mmu::{self, MapError};
 use crate::arch::{bulk, cpu, native};
 use alloc::vec::Vec;
+use sha2::{Digest, Sha512};
+use spin::Mutex;
 use vdev::image::{Image, Placement};
 
 /// See the module. Addresses are offsets in the guest's first bank.
@@ -11,7 +13,9 @@ use vdev::image::{Image, Placement};
 pub(super) struct Load {
     pub(super) image: Image<'static>,
     pub(super) initrd: &'static [u8],
-    pub(super) device_tree: Vec<u8>,
+    pub(super) device_tree: Mutex<Vec<u8>>,
+    /// The random bytes in the device tree, as the guest's next life finds them.
+    pub(super) seed: Mutex<Option<[u8; 32]>>,
     pub(super) place: Placement,
 }
 
@@ -29,12 +33,37 @@ impl Load {
         Ok(())
     }
 
+    /// Gives the guest's next life other random bytes, which nobody learns from those of the last one.
+    pub(super) fn change_seed(&self) {
+        let mut seed = self.seed.lock();
+        let Some(old) = *seed else { return };
+        let mut hash = Sha512::new();
+        hash.update(b"the next life");
+        hash.update(old);
+        let Some(new) = hash.finalize().first_chunk::<32>().copied() else {
+            return;
+        };
+        let mut tree = self.device_tree.lock();
+        // They are there in two pieces, one for the kernel's place and one for its generator.
+        for piece in [0..8, 8..32] {
+            let (Some(old), Some(new)) = (old.get(piece.clone()), new.get(piece)) else {
+                continue;
+            };
+            let at = tree.windows(old.len()).position(|bytes| bytes == old);
+            if let Some(place) = at.and_then(|at| tree.get_mut(at..at + new.len())) {
+                place.copy_from_slice(new);
+            }
+        }
+        *seed = Some(new);
+    }
+
     fn copy(&self, bytes: &mut [u8]) {
+        let device_tree = self.device_tree.lock();
         let place = &self.place;
         let contents = [
             (place.image, self.image.bytes()),
             (place.initrd, self.initrd),
-            (place.device_tree, &self.device_tree),
+            (place.device_tree, device_tree.as_slice()),
         ];
         for (at, content) in contents {
             let at = native(at);

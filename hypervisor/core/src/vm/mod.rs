@@ -44,6 +44,8 @@ pub trait Core {
     fn set_switches(&self, guest: usize, action: Action);
     /// Resets a physical function that is given to that guest, which takes long. Whether it is usable.
     fn reset_function(&self, guest: usize, action: Action) -> bool;
+    /// Resets the functions of the guest with that index, which it does not see. On one of its own CPUs.
+    fn clean_devices(&self, guest: usize);
     /// A guest has read what was typed at its console.
     fn input_read(&self);
     /// Lends everyone who caches stage-2 translations, CPUs and SMMUs, to `work`.

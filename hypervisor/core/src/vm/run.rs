@@ -33,7 +33,7 @@ impl Guest {
         loop {
             if vcpu == 0 {
                 self.finish_hiding(core);
-                self.clear();
+                self.clear(core);
             }
             if !self.is_running() || !self.prepare(vcpu, own, &mut registers) {
                 self.unload(own);
@@ -59,6 +59,10 @@ impl Guest {
         };
         if !own.loaded.swap(true, Ordering::AcqRel) {
             control::load(self.vttbr, &self.geometry, own.affinity);
+        }
+        // Whoever waits for this CPU to have nothing of the guest looks at `loaded`, and before that says why.
+        if !self.is_running() {
+            return false;
         }
         frame::reset_el1();
         lists::reset();

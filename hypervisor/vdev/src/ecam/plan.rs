@@ -63,12 +63,17 @@ pub fn plan(
     Ok(places)
 }
 
-/// The highest place for so many bytes, below 4 GiB and apart from what is taken.
+/// The highest place for so many bytes, below 4 GiB, apart from what is taken, and aligned so that the largest BAR that fits
+/// into it is aligned at its start.
 fn highest(size: u64, windows: &[Window], taken: &[(u64, u64)]) -> Option<u64> {
+    let align = size.checked_next_power_of_two()?;
     let in_window = |window: &Window| {
         let mut end = window.pci.saturating_add(window.size) & !(GRAIN - 1);
         loop {
-            let first = end.checked_sub(size).filter(|first| *first >= window.pci)?;
+            let first = end.checked_sub(size)? & !(align - 1);
+            if first < window.pci {
+                return None;
+            }
             match taken
                 .iter()
                 .find(|(start, size)| *start < end && first < start.saturating_add(*size))
@@ -121,7 +126,7 @@ mod tests {
         assert_eq!((first.port.device(), first.bus, first.pin), (30, 1, Pin::D));
         assert_eq!(first.window, (0x3ed0_0000, 0x10_0000));
         assert_eq!((second.port.device(), second.bus, second.pin), (29, 2, Pin::A));
-        assert_eq!(second.window, (0x3ea0_0000, 0x30_0000));
+        assert_eq!(second.window, (0x3e80_0000, 0x30_0000));
     }
 
     #[test]
@@ -149,7 +154,7 @@ mod tests {
                 let own = places.iter().map(|place| (u64::from(place.window.0), u64::from(place.window.1)));
                 for ((first, size), wanted) in own.clone().zip(sizes) {
                     prop_assert!(first >= WINDOW.pci && first + size <= WINDOW.pci + WINDOW.size);
-                    prop_assert!(size >= wanted && first % GRAIN == 0);
+                    prop_assert!(size >= wanted && first % size.next_power_of_two() == 0);
                     prop_assert!(taken.iter().all(|(start, length)| start + length <= first || first + size <= *start));
                     let others = own.clone().filter(|other| *other != (first, size));
                     for (start, length) in others {
