@@ -125,7 +125,7 @@ impl Bench<'_> {
         let script = format!(
             "#!/bin/sh\n[ {accesses} = 0 ] || dd if=/dev/nvme0n1 of=/dev/null bs=4k count={accesses} iflag=direct\n"
         );
-        let [kernel, initrd] = guest::debian_linux(self.project, script.into_bytes())?;
+        let [kernel, initrd] = guest::debian_linux(self.project, Some(script.into_bytes()))?;
         let command = || match machine {
             Machine::Plain => self.plain(&kernel, &initrd),
             Machine::Guest => self.guest([kernel.clone(), initrd.clone()]),

@@ -8,6 +8,7 @@ use partition::Partition;
 use crate::build::{self, Artifacts, Member};
 use crate::cpio;
 use crate::flags;
+use crate::guest;
 use crate::partition_file;
 use crate::project::{Project, size, step};
 use crate::setup;
@@ -20,9 +21,31 @@ const PARTITION: &str = "partition.dtb";
 /// Packs what a build made with the partition file at `path`.
 pub(crate) fn pack_for(project: &Project, artifacts: &Artifacts, path: &Path) -> Result<Vec<u8>> {
     let partition = partition_member(project, path)?;
-    let images: Vec<&str> = artifacts.guests.iter().map(|guest| guest.name.as_str()).collect();
+    let members = members_for(project, artifacts, &partition)?;
+    let images: Vec<&str> = members
+        .iter()
+        .map(|member| member.name.as_str())
+        .filter(|name| !name.starts_with("components/"))
+        .collect();
     has_images(&partition, &images).with_context(|| path.display().to_string())?;
-    pack(&partition, &artifacts.members())
+    pack(&partition, &members)
+}
+
+/// What a build made, and Debian's kernel with a shell if the partition has a guest of that kind.
+pub(crate) fn members_for(
+    project: &Project,
+    artifacts: &Artifacts,
+    partition: &Member,
+) -> Result<Vec<Member>> {
+    let mut members = artifacts.members();
+    let guests = Partition::parse(&partition.bytes)?.guests;
+    let mut named = guests
+        .iter()
+        .flat_map(|guest| [Some(&guest.image), guest.initrd.as_ref()]);
+    if named.any(|name| name.is_some_and(|name| guest::DEBIAN_LINUX.contains(&name.as_str()))) {
+        members.extend(guest::debian_linux(project, None)?);
+    }
+    Ok(members)
 }
 
 /// Refuses a compiled partition that names an image which will not be in the bundle.

@@ -47,10 +47,11 @@ xflags::xflags! {
             optional --kernel file: PathBuf
             /// With --guest: another RAM disk.
             optional --initrd file: PathBuf
-            /// With --guest linux: run this in place of a shell; its exit status is that of the run. `wait-for /dev/nvme0n1` in
+            /// With --guest linux: run this (by busybox' sh) in place of a shell; its exit status is that of the run. `wait-for /dev/nvme0n1` in
             /// it waits for a disk.
             optional --script file: PathBuf
-            /// With --guest: a raw disk image that the guest reads and writes, as nvme:FILE or virtio:FILE; may be repeated.
+            /// With --guest or --partition: a raw disk image, as nvme:FILE or virtio:FILE; may be repeated. The first one is
+            /// 0000:00:10.0, the next one 0000:00:11.0.
             repeated --disk disk: String
             /// With --guest: give it this PCI function of the board, such as 0000:00:01.0; may be repeated.
             repeated --device address: String

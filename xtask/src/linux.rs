@@ -29,7 +29,7 @@ pub(crate) struct Disk {
 /// Kernel and RAM disk, as members of the bundle.
 pub(crate) fn members(project: &Project, linux: &Linux) -> Result<[Member; 2]> {
     let script = project.read_text(format!("tests/system/scripts/{}.sh", linux.script))?;
-    guest::debian_linux(project, script.into_bytes())
+    guest::debian_linux(project, Some(script.into_bytes()))
 }
 
 /// Makes the disks anew, in `folder`.

@@ -62,8 +62,11 @@ impl flags::Run {
     /// Runs a story of the project, or a partition file of the user's.
     fn tell(self) -> Result<()> {
         let project = Project::find()?;
-        let board = Board::load(&project, self.board.as_deref().unwrap_or("virt"))?;
+        let mut board = Board::load(&project, self.board.as_deref().unwrap_or("virt"))?;
         board.fits(&self).map_err(wrong)?;
+        if !self.disk.is_empty() {
+            guest::attach(&mut board, &self.disk).map_err(|error| wrong(format!("{error:#}")))?;
+        }
         let plan = self.plan().map_err(wrong)?;
         let tools = setup::ready()?;
         let artifacts = build::build(&project, &tools, self.verbose)?;
@@ -177,7 +180,10 @@ impl Runner<'_> {
     fn boot(&self, plan: &Plan, live: bool, log: &Path) -> Result<Judged> {
         let story = scenario::story(self.project, self.board, plan.story)?;
         let partition = bundle::partition_member(self.project, &plan.partition)?;
-        let archive = bundle::pack(&partition, &self.artifacts.members())?;
+        let archive = bundle::pack(
+            &partition,
+            &bundle::members_for(self.project, self.artifacts, &partition)?,
+        )?;
         let archive_path = self.project.out().join(format!("bundle-run-{}.cpio", plan.story));
         build::write_if_changed(&archive_path, &archive)?;
         let parts = Parts {

@@ -42,21 +42,31 @@ const NO_TIMEOUT_S: u64 = 365 * 24 * 60 * 60;
 /// The story of every run of this kind: the core is up, and ends when the guest has.
 const STORY: &str = "own";
 
-/// Debian's kernel, and a RAM disk in which it runs `script`, as members of a bundle: `linux.img` and `linux.cpio`.
-pub(crate) fn debian_linux(project: &Project, script: Vec<u8>) -> Result<[Member; 2]> {
+/// What Debian's kernel and its RAM disk are called in a bundle.
+pub(crate) const DEBIAN_LINUX: [&str; 2] = ["linux.img", "linux.cpio"];
+
+/// Adds disks to a board, for the guests of a partition file: 0000:00:10.0 and on.
+pub(crate) fn attach(board: &mut Board, disks: &[String]) -> Result<()> {
+    let disks = options::disks(disks)?;
+    let drives = disks.iter().flat_map(options::Disk::drive).collect();
+    board.extend(0, 0, drives, disks.iter().map(options::Disk::device).collect())
+}
+
+/// Debian's kernel, and a RAM disk in which it runs `script`, or gives a shell, as members of a bundle.
+pub(crate) fn debian_linux(project: &Project, script: Option<Vec<u8>>) -> Result<[Member; 2]> {
     let debian = Debian::ready(project)?;
     let contents = Contents {
         busybox: debian.busybox()?,
         modules: debian.modules()?,
-        script: Some(script),
+        script,
     };
     let member = |name: &str, bytes| Member {
         name: name.to_string(),
         bytes,
     };
     Ok([
-        member("linux.img", debian.kernel()?),
-        member("linux.cpio", contents.pack()?),
+        member(DEBIAN_LINUX[0], debian.kernel()?),
+        member(DEBIAN_LINUX[1], contents.pack()?),
     ])
 }
 

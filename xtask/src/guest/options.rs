@@ -193,7 +193,7 @@ fn alone(flags: &flags::Run) -> Result<()> {
         (flags.kernel.is_some(), "--kernel"),
         (flags.initrd.is_some(), "--initrd"),
         (flags.script.is_some(), "--script"),
-        (!flags.disk.is_empty(), "--disk"),
+        (!flags.disk.is_empty() && flags.partition.is_none(), "--disk"),
         (!flags.device.is_empty(), "--device"),
         (flags.bootargs.is_some(), "--bootargs"),
         (flags.memory.is_some(), "--memory"),
@@ -247,15 +247,20 @@ fn cpus(count: u32) -> Result<u32> {
     Ok(count)
 }
 
+/// Disks as they are written, at one place behind the other.
+pub(crate) fn disks(texts: &[String]) -> Result<Vec<Disk>> {
+    (FIRST_DISK..)
+        .zip(texts)
+        .map(|(number, text)| Disk::parse(text, number))
+        .collect()
+}
+
 fn devices(flags: &flags::Run) -> Result<(Vec<Disk>, Vec<PciName>)> {
     ensure!(
         flags.disk.len() + flags.device.len() <= MAX_DEVICES,
         "a guest has at most {MAX_DEVICES} devices and disks"
     );
-    let disks = (FIRST_DISK..)
-        .zip(&flags.disk)
-        .map(|(number, text)| Disk::parse(text, number))
-        .collect::<Result<_>>()?;
+    let disks = disks(&flags.disk)?;
     let devices = flags
         .device
         .iter()

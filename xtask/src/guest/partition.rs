@@ -63,8 +63,10 @@ impl Guest {
         ));
         for device in &self.devices {
             line(format!(
-                "\n[[guest.device]]\npci = {}\nwait = \"slot\"\ndma = \"isolated\"\non_fault = \"log\"",
-                text(device)
+                "\n[[guest.device]]\npci = {}\nwait = \"{}\"\ndma = \"isolated\"\non_fault = \"log\"",
+                text(device),
+                // Firmware looks for its devices once.
+                if self.is_flat { "guest" } else { "slot" }
             ));
         }
         file
