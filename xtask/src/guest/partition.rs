@@ -9,7 +9,7 @@ const MEMORY: u64 = 0x4000_0000;
 /// Firmware that was made for QEMU's virt machine looks for its settings in the flash there; empty memory will do.
 const FLASH: &str = ", { ipa = 0x04000000, size = \"2M\" }";
 /// When the SMMU's driver is loaded, counted from the guests' start.
-const DELAY_MS: u32 = 2_000;
+const DELAY_MS: u32 = 4_000;
 
 /// A guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
