@@ -269,6 +269,20 @@ fn map_vacant(range: Range<usize>, kind: Kind, constraints: Constraints) -> Resu
     Ok(range)
 }
 
+/// Maps addresses that nobody has for the time of `work`, which gets them in whole pages.
+fn with_vacant<R>(
+    range: Range<usize>,
+    kind: Kind,
+    work: impl FnOnce(Range<usize>) -> R,
+) -> Result<R, MapError> {
+    let window = map_vacant(range, kind, Constraints::empty())?;
+    let result = work(window.clone());
+    let mut map = MAP.lock();
+    let map = map.as_mut().ok_or(MapError::NotReady)?;
+    change(map, window, None, Constraints::empty())?;
+    Ok(result)
+}
+
 /// Maps the frame pool, page by page, so that rights can change page by page later.
 pub fn map_pool(range: Range<usize>) -> Result<(), MapError> {
     map_vacant(range, Kind::Data, Constraints::NO_BLOCK_MAPPINGS).map(|_| ())
@@ -326,19 +340,12 @@ pub fn with_device<R>(address: u64, size: u64, work: impl FnOnce(&Region) -> R) 
     if memory::is_ram(&(whole.start as u64..whole.end as u64)) {
         return Err(MapError::DeviceInMemory(range));
     }
-    let window = map_vacant(range, Kind::Device, Constraints::empty())?;
-    // SAFETY: the window was vacant and is mapped as device memory as long as `work` can use the region; it is not RAM, so
-    // no Rust object lies in it.
-    let region = unsafe { Region::new(window.start, window.len()) };
-    let result = work(&region);
-    let mut map = MAP.lock();
-    change(
-        map.as_mut().ok_or(MapError::NotReady)?,
-        window,
-        None,
-        Constraints::empty(),
-    )?;
-    Ok(result)
+    with_vacant(range, Kind::Device, |window| {
+        // SAFETY: the window was vacant and is mapped as device memory as long as `work` can use the region; it is not RAM,
+        // so no Rust object lies in it.
+        let region = unsafe { Region::new(window.start, window.len()) };
+        work(&region)
+    })
 }
 
 /// Whether a part of these addresses is RAM, or registers that the core has mapped, so that no guest may have them.
@@ -401,21 +408,15 @@ pub fn with_mapped<R>(range: Range<u64>, work: impl FnOnce(&mut [u8]) -> R) -> R
     if !memory::is_guest(&range) {
         return Err(MapError::NotMemory(window));
     }
-    let window = map_vacant(window, Kind::Data, Constraints::empty())?;
-    // SAFETY: the window is mapped as data, belongs to no Rust object, and no other window overlaps it: it was vacant.
-    let bytes = unsafe {
-        core::slice::from_raw_parts_mut(ptr::with_exposed_provenance_mut(window.start), window.len())
-    };
-    let result = work(bytes);
-    super::cpu::clean_invalidate_to_coherency(window.clone());
-    let mut map = MAP.lock();
-    change(
-        map.as_mut().ok_or(MapError::NotReady)?,
-        window,
-        None,
-        Constraints::empty(),
-    )?;
-    Ok(result)
+    with_vacant(window, Kind::Data, |window| {
+        // SAFETY: the window is mapped as data, belongs to no Rust object, and no other window overlaps it: it was vacant.
+        let bytes = unsafe {
+            core::slice::from_raw_parts_mut(ptr::with_exposed_provenance_mut(window.start), window.len())
+        };
+        let result = work(bytes);
+        super::cpu::clean_invalidate_to_coherency(window);
+        result
+    })
 }
 
 /// Copies guest RAM. Unlike with [`with_mapped`], the guest may run, and write to it meanwhile.
