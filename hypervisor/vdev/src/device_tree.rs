@@ -71,6 +71,20 @@ const LEVEL_HIGH: u32 = 4;
 /// The UART's reference clock. Any value serves; without one Linux' driver stays silent.
 const UART_CLOCK_HZ: u32 = 24_000_000;
 
+/// How much of the seed is for the place of Linux' kernel; the rest is for its generator.
+const KASLR_SEED_SIZE: usize = 8;
+
+/// Puts another seed in the place of the one that `blob` was written with.
+pub fn change_seed(blob: &mut [u8], old: &[u8; 32], new: &[u8; 32]) {
+    let (old, new) = (old.split_at(KASLR_SEED_SIZE), new.split_at(KASLR_SEED_SIZE));
+    for (old, new) in [(old.0, new.0), (old.1, new.1)] {
+        let at = blob.windows(old.len()).position(|bytes| bytes == old);
+        if let Some(place) = at.and_then(|at| blob.get_mut(at..at + new.len())) {
+            place.copy_from_slice(new);
+        }
+    }
+}
+
 /// Writes the blob for `machine`.
 ///
 /// # Errors
@@ -116,7 +130,7 @@ fn chosen(fdt: &mut FdtWriter, machine: &Machine<'_>) -> Result<(), Error> {
         fdt.property_u64("linux,initrd-end", start.saturating_add(size))?;
     }
     if let Some(seed) = machine.seed {
-        let (kaslr, rng) = seed.split_at(8);
+        let (kaslr, rng) = seed.split_at(KASLR_SEED_SIZE);
         fdt.property("kaslr-seed", kaslr)?;
         fdt.property("rng-seed", rng)?;
     }

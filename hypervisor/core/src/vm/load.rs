@@ -43,17 +43,7 @@ impl Load {
         let Some(new) = hash.finalize().first_chunk::<32>().copied() else {
             return;
         };
-        let mut tree = self.device_tree.lock();
-        // They are there in two pieces, one for the kernel's place and one for its generator.
-        for piece in [0..8, 8..32] {
-            let (Some(old), Some(new)) = (old.get(piece.clone()), new.get(piece)) else {
-                continue;
-            };
-            let at = tree.windows(old.len()).position(|bytes| bytes == old);
-            if let Some(place) = at.and_then(|at| tree.get_mut(at..at + new.len())) {
-                place.copy_from_slice(new);
-            }
-        }
+        vdev::change_seed(&mut self.device_tree.lock(), &old, &new);
         *seed = Some(new);
     }
 

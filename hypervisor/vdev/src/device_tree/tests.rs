@@ -196,6 +196,25 @@ fn seeds_and_initrd_are_told() {
 }
 
 #[test]
+fn another_seed_takes_the_place_of_both_pieces() {
+    let [old, new]: [[u8; 32]; 2] = [
+        [0xa5; 32],
+        core::array::from_fn(|index| u8::try_from(index).unwrap()),
+    ];
+    let mut blob = device_tree(&Machine {
+        seed: Some(&old),
+        ..small()
+    })
+    .unwrap();
+    change_seed(&mut blob, &old, &new);
+    let again = device_tree(&Machine {
+        seed: Some(&new),
+        ..small()
+    });
+    assert_eq!(blob, again.unwrap());
+}
+
+#[test]
 fn a_command_line_with_a_nul_is_refused() {
     assert!(
         device_tree(&Machine {
