@@ -165,6 +165,19 @@ pub enum OnFault {
     StopGuest,
 }
 
+impl OnFault {
+    pub(crate) const ALL: [OnFault; 3] = [OnFault::Log, OnFault::Quarantine, OnFault::StopGuest];
+
+    /// What a partition file calls it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            OnFault::Log => "log",
+            OnFault::Quarantine => "quarantine",
+            OnFault::StopGuest => "stop-guest",
+        }
+    }
+}
+
 impl Partition {
     /// Reads and validates a compiled partition.
     ///

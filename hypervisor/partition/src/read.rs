@@ -181,18 +181,14 @@ fn device(node: Node<'_>) -> Result<Device> {
         "trusted" => Dma::Trusted,
         other => return Err(unknown_word(node, "dma", other, "isolated and trusted")),
     };
-    let on_fault = match node.required("on-fault")?.text()? {
-        "log" => OnFault::Log,
-        "quarantine" => OnFault::Quarantine,
-        "stop-guest" => OnFault::StopGuest,
-        other => {
-            return Err(unknown_word(
-                node,
-                "on-fault",
-                other,
-                "log, quarantine and stop-guest",
-            ));
-        }
+    let word = node.required("on-fault")?.text()?;
+    let Some(on_fault) = OnFault::ALL.into_iter().find(|policy| policy.word() == word) else {
+        return Err(unknown_word(
+            node,
+            "on-fault",
+            word,
+            "log, quarantine and stop-guest",
+        ));
     };
     Ok(Device {
         name,

@@ -49,17 +49,14 @@ impl System {
         };
         let registry = self.registry.lock();
         for given in &self.given {
-            let policy = match registry.on_fault(given.master) {
-                OnFault::Log => continue,
-                OnFault::Quarantine => "quarantine",
-                OnFault::StopGuest => "stop-guest",
-            };
+            let policy = registry.on_fault(given.master);
             if let Some(master) = registry.master(given.master)
+                && policy != OnFault::Log
                 && master.is_behind(smmu)
             {
                 log::warn!(target: "device",
-                    "{}: on_fault = \"{policy}\" IS CARRIED OUT LATE: {} has no interrupt for faults that can be used, and is asked every {} ms",
-                    master.name, unit.path, Polling::PERIOD_US / 1000);
+                    "{}: on_fault = \"{}\" IS CARRIED OUT LATE: {} has no interrupt for faults that can be used, and is asked every {} ms",
+                    master.name, policy.word(), unit.path, Polling::PERIOD_US / 1000);
             }
         }
     }
