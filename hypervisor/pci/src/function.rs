@@ -152,7 +152,12 @@ impl Function {
 
     /// Whether a capability with this ID is present.
     pub fn has(&self, id: u32) -> bool {
-        self.capabilities.iter().any(|capability| capability.id == id)
+        self.capability(id).is_some()
+    }
+
+    /// The first capability with this ID.
+    pub fn capability(&self, id: u32) -> Option<&Capability> {
+        self.capabilities.iter().find(|capability| capability.id == id)
     }
 }
 

@@ -109,8 +109,7 @@ impl MsiX {
 impl Fabric {
     /// Where the first capability with that ID is, if all of it lies where plain capabilities may.
     fn place_of(&self, bdf: Bdf, id: u32) -> Option<u16> {
-        let mut found = self.get(bdf)?.capabilities.iter();
-        let found = found.find(|capability| capability.id == id)?;
+        let found = self.get(bdf)?.capability(id)?;
         let [first, ..] = found.words;
         let words = if id == id::MSI { msi_words(first) } else { 3 };
         (usize::from(found.offset) + 4 * words <= 0x100).then_some(found.offset)

@@ -74,8 +74,7 @@ fn quieten(config: &(impl ConfigSpace + ?Sized), function: &Function) {
 
 /// Brings a function to D0, which it may leave without its registers; they are restored afterwards.
 fn wake(config: &(impl ConfigSpace + ?Sized), clock: &impl Clock, function: &Function) {
-    let mut found = function.capabilities.iter();
-    let Some(power) = found.find(|capability| capability.id == id::POWER) else {
+    let Some(power) = function.capability(id::POWER) else {
         return;
     };
     let at = power.offset + POWER_CONTROL;
