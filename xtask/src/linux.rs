@@ -1,7 +1,7 @@
 //! What scenarios with Linux guests need: RAM disk, kernel, and disks that are compared with what the guests said of them.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use system_tests::scenario::{DiskKind, Linux};
@@ -13,15 +13,12 @@ use crate::project::Project;
 
 /// Bytes of a disk.
 const DISK_SIZE: usize = 4 << 20;
-/// The device number of the first disk.
-const FIRST_DISK: usize = 0x10;
-
 /// A disk of a run.
 #[derive(Debug)]
 pub(crate) struct Disk {
+    /// How scripts count it: from zero on.
     number: usize,
-    kind: DiskKind,
-    file: PathBuf,
+    disk: guest::Disk,
     /// SHA-256 before the run.
     before: String,
 }
@@ -34,17 +31,20 @@ pub(crate) fn members(project: &Project, linux: &Linux) -> Result<[Member; 2]> {
 
 /// Makes the disks anew, in `folder`.
 pub(crate) fn disks(linux: &Linux, folder: &Path) -> Result<Vec<Disk>> {
-    let make = |(number, kind): (usize, &DiskKind)| {
+    let make = |(number, (place, kind)): (usize, (u8, &DiskKind))| {
         let file = folder.join(format!("disk{number}.img"));
         fs::write(&file, noise(number)).with_context(|| format!("cannot write {}", file.display()))?;
         Ok(Disk {
             number,
-            kind: *kind,
             before: sha256(&file)?,
-            file,
+            disk: guest::Disk::new(*kind, file, place),
         })
     };
-    linux.disks.iter().enumerate().map(make).collect()
+    (guest::FIRST_DISK..)
+        .zip(&linux.disks)
+        .enumerate()
+        .map(make)
+        .collect()
 }
 
 /// Bytes without a pattern that a disk could have by chance.
@@ -62,24 +62,15 @@ fn noise(number: usize) -> Vec<u8> {
 impl Disk {
     /// QEMU's arguments for it.
     pub(crate) fn arguments(&self) -> [String; 4] {
-        let Disk { number, file, .. } = self;
-        let device = match self.kind {
-            DiskKind::Nvme => "nvme,serial=portcullis",
-            DiskKind::Virtio => "virtio-blk-pci,iommu_platform=on,disable-legacy=on",
-        };
-        [
-            "-drive".to_string(),
-            format!("if=none,id=disk{number},format=raw,file={}", file.display()),
-            "-device".to_string(),
-            format!("{device},drive=disk{number},addr={:#x}", FIRST_DISK + number),
-        ]
+        let [flag, drive] = self.disk.drive();
+        [flag, drive, "-device".to_string(), self.disk.device()]
     }
 
     /// What the guest said of it, if it is not what the file says.
     pub(crate) fn problem(&self, lines: &[String]) -> Option<String> {
         let number = self.number;
         let said = |line: String| lines.iter().any(|said| said.contains(&line));
-        let after = match sha256(&self.file) {
+        let after = match sha256(self.disk.file()) {
             Ok(after) => after,
             Err(error) => return Some(format!("{error:#}")),
         };
@@ -124,7 +115,7 @@ mod tests {
         assert_eq!(nvme.problem(&good), None);
         assert!(nvme.problem(&good[1..]).unwrap().contains("as it was"));
         assert!(virtio.problem(&good).is_some());
-        fs::write(&nvme.file, b"changed").unwrap();
+        fs::write(nvme.disk.file(), b"changed").unwrap();
         assert!(nvme.problem(&good).unwrap().contains("as it is now"));
         fs::remove_dir_all(&folder).unwrap();
     }

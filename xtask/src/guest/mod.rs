@@ -18,7 +18,7 @@ use system_tests::dtb::Binding;
 use system_tests::scenario::Ends;
 
 pub(crate) use keyboard::{Keyboard, Typed};
-pub(crate) use options::Options;
+pub(crate) use options::{Disk, FIRST_DISK, Options};
 pub(crate) use terminal::Raw;
 
 use crate::board::Board;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use partition::{BLOCK, MAX_BOOTARGS, MAX_CPUS, MAX_DEVICES, PciName};
+use system_tests::scenario::DiskKind;
 
 use crate::flags;
 use crate::partition_file;
@@ -15,7 +16,7 @@ const MEMORY: &str = "256M";
 /// The command line that Linux needs for its console.
 const LINUX_CONSOLE: &str = "console=ttyAMA0";
 /// PCI device number of the first disk: above all devices of our boards.
-const FIRST_DISK: u8 = 0x10;
+pub(crate) const FIRST_DISK: u8 = 0x10;
 
 /// What is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,18 +153,28 @@ impl Disk {
         let (kind, file) = text
             .split_once(':')
             .with_context(|| format!("--disk {text}: write nvme:FILE or virtio:FILE"))?;
-        let device = match kind {
-            "nvme" => "nvme,serial=portcullis",
-            // Only such a virtio device does its DMA through the SMMU (virtio 1.2, 6.1, VIRTIO_F_ACCESS_PLATFORM).
-            "virtio" => "virtio-blk-pci,iommu_platform=on,disable-legacy=on",
+        let kind = match kind {
+            "nvme" => DiskKind::Nvme,
+            "virtio" => DiskKind::Virtio,
             _ => bail!("--disk {text}: {kind:?} is neither nvme nor virtio"),
         };
         let file = existing("--disk", Some(Path::new(file)))?;
-        Ok(Disk {
-            device,
-            file: file.unwrap_or_default(),
-            number,
-        })
+        Ok(Disk::new(kind, file.unwrap_or_default(), number))
+    }
+
+    /// A disk at a place on the PCI bus.
+    pub(crate) fn new(kind: DiskKind, file: PathBuf, number: u8) -> Self {
+        let device = match kind {
+            DiskKind::Nvme => "nvme,serial=portcullis",
+            // Only such a virtio device does its DMA through the SMMU (virtio 1.2, 6.1, VIRTIO_F_ACCESS_PLATFORM).
+            DiskKind::Virtio => "virtio-blk-pci,iommu_platform=on,disable-legacy=on",
+        };
+        Disk { device, file, number }
+    }
+
+    /// What is on it.
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
     }
 
     fn address(&self) -> String {
