@@ -41,6 +41,19 @@ pub struct Given {
     pub left: Mutex<Left>,
 }
 
+impl Given {
+    fn new(master: MasterId, guest: GuestId, device: &Device, place: Option<(usize, Bdf)>) -> Self {
+        Given {
+            master,
+            guest,
+            wait: device.wait,
+            place,
+            at: place.map_or(Bdf::from_requester_id(0), |(_, bdf)| seen_at(bdf)),
+            left: Mutex::new(Left::Nothing),
+        }
+    }
+}
+
 /// Fills the registry with all SMMUs and masters, and with what the partition gives to whom.
 pub fn register(
     tree: &Tree,
@@ -88,14 +101,7 @@ pub fn register(
             },
             now_us,
         );
-        given.extend(wish.map(|(guest, _, device)| Given {
-            master: id,
-            guest,
-            wait: device.wait,
-            place,
-            at: place.map_or(Bdf::from_requester_id(0), |(_, bdf)| seen_at(bdf)),
-            left: Mutex::new(Left::Nothing),
-        }));
+        given.extend(wish.map(|(guest, _, device)| Given::new(id, guest, device, place)));
     }
     let groups = graph.groups().iter().map(|group| dma::Group {
         masters: group.masters.iter().map(|master| MasterId(master.0)).collect(),
@@ -119,14 +125,7 @@ pub fn register(
             assignment: Some(assignment(guest, device)),
         };
         let master = registry.add_master(spec, now_us);
-        given.push(Given {
-            master,
-            guest,
-            wait: device.wait,
-            place: None,
-            at: Bdf::from_requester_id(0),
-            left: Mutex::new(Left::Nothing),
-        });
+        given.push(Given::new(master, guest, device, None));
     }
     number_slots(&mut given);
     (registry, given)

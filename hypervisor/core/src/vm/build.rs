@@ -17,7 +17,7 @@ use core::ops::Range;
 use devicetree::GicInterrupt;
 use pci::{Bdf, Function, Pin, Window};
 use spin::Mutex;
-use stage2::Geometry;
+use stage2::{Geometry, PAGE_SIZE};
 use vdev::ecam::{self, Ecam, Place};
 use vdev::image::{self, Image};
 use vdev::its::Its;
@@ -27,7 +27,6 @@ use vdev::pl011::Pl011;
 use vdev::vgic::{self, Source, Version, Vgic};
 use vdev::{DeviceTreeError, Machine};
 
-const PAGE: u64 = 4096;
 /// Banks begin on a multiple of this, so that large blocks can map them.
 const BLOCK: u64 = 2 << 20;
 
@@ -47,7 +46,7 @@ pub struct PhysicalBar {
 pub struct PassedFunction<'a> {
     /// The function.
     pub function: &'a Function,
-    /// Where the guest finds it: on bus 0.
+    /// Where the guest finds it: on bus 0, or alone on the bus of a slot.
     pub at: Bdf,
     /// Its memory BARs.
     pub bars: Vec<PhysicalBar>,
@@ -417,9 +416,9 @@ fn devices(spec: &Spec<'_>, affinities: &[u64]) -> Result<Devices, BuildError> {
 /// Checks that a function's BARs can be given out page by page.
 fn check_bars(function: &PassedFunction<'_>, layout: &Layout) -> Result<(), BuildError> {
     let bad = |bar: &&PhysicalBar| {
-        let size = bar.size.checked_next_multiple_of(PAGE).unwrap_or(u64::MAX);
+        let size = bar.size.checked_next_multiple_of(PAGE_SIZE).unwrap_or(u64::MAX);
         // Where it is, the guest finds it at first.
-        !bar.address.is_multiple_of(PAGE) || layout.overlapping(bar.address, size).is_some()
+        !bar.address.is_multiple_of(PAGE_SIZE) || layout.overlapping(bar.address, size).is_some()
     };
     match function.bars.iter().find(bad) {
         Some(bar) => Err(BuildError::BadBar {
