@@ -78,6 +78,12 @@ pub fn wait_for_interrupt() {
     asm::wfi();
 }
 
+/// Wakes CPUs that wait for an event, after what was written before is seen.
+pub fn send_event() {
+    barrier::dsb(barrier::SY);
+    asm::sev();
+}
+
 /// Rests for good.
 pub fn park() -> ! {
     loop {

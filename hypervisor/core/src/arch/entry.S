@@ -1,4 +1,4 @@
-// The first instructions: from the boot loader to Rust, and from PSCI CPU_ON to Rust.
+// The first instructions: from the boot loader to Rust, and from PSCI CPU_ON or a spin table to Rust.
 //
 // Until `relocate` is done, nothing here reads a pointer from memory: every address is formed relative to the
 // program counter, so the image runs wherever it was put (4 KiB aligned).
@@ -123,15 +123,29 @@ park:
     wfi
     b       park
 
-// Where PSCI CPU_ON sends a CPU. x0: physical address of its `SecondaryStart`, cleaned to memory.
+// Where PSCI CPU_ON or a spin table sends a CPU. Its `SecondaryStart`, cleaned to memory, is the one with its affinity.
 .global secondary_entry
 secondary_entry:
     msr     daifset, #0xf
     mrs     x1, CurrentEL
     cmp     x1, #(2 << 2)
     b.ne    park
-    mov     x19, x0
-    bl      reset_el2
+    mrs     x1, mpidr_el1
+    movz    x2, #0xffff
+    movk    x2, #0x00ff, lsl #16
+    movk    x2, #0x00ff, lsl #32
+    and     x1, x1, x2              // Aff3, Aff2, Aff1, Aff0
+    adrp    x19, {starts}
+    add     x19, x19, :lo12:{starts}
+    mov     x2, #{start_count}
+1:  ldr     x3, [x19, #{start_affinity}]
+    cmp     x3, x1
+    b.eq    2f
+    add     x19, x19, #{start_size}
+    subs    x2, x2, #1
+    b.ne    1b
+    b       park                    // nobody wanted this CPU
+2:  bl      reset_el2
     ldp     x0, x3, [x19, #{start_root}]    // root table, SCTLR_EL2
     mov     x20, x3
     bl      early_translation

@@ -1,6 +1,7 @@
 //! Assembles `entry.S` and tells it where the Rust side is.
 
-use super::percpu::{PER_CPU, STACKS, SecondaryStart, Stack};
+use super::percpu::{MAX_CPUS, PER_CPU, STACKS, STARTS, SecondaryStart, Stack};
+use core::mem::offset_of;
 
 core::arch::global_asm!(
     include_str!("entry.S"),
@@ -9,16 +10,20 @@ core::arch::global_asm!(
     per_cpu = sym PER_CPU,
     stacks = sym STACKS,
     stack_stride = const size_of::<Stack>(),
-    start_root = const core::mem::offset_of!(SecondaryStart, root),
-    start_per_cpu = const core::mem::offset_of!(SecondaryStart, per_cpu),
+    starts = sym STARTS,
+    start_count = const MAX_CPUS,
+    start_size = const size_of::<SecondaryStart>(),
+    start_affinity = const offset_of!(SecondaryStart, affinity),
+    start_root = const offset_of!(SecondaryStart, root),
+    start_per_cpu = const offset_of!(SecondaryStart, per_cpu),
 );
 
 unsafe extern "C" {
-    /// Where PSCI sends a CPU, in `entry.S`.
+    /// Where PSCI or a spin table sends a CPU, in `entry.S`.
     static secondary_entry: u8;
 }
 
-/// The physical address that PSCI CPU_ON is to be given.
+/// The physical address at which a CPU is to start.
 pub(super) fn secondary_address() -> usize {
     (&raw const secondary_entry).addr()
 }

@@ -348,6 +348,22 @@ pub fn with_device<R>(address: u64, size: u64, work: impl FnOnce(&Region) -> R) 
     })
 }
 
+/// Writes a word of memory that nobody has, and to which somebody with its caches off is looking.
+pub fn write_word(address: u64, value: u64) -> Result<(), MapError> {
+    let start = native(address);
+    let range = start..start.saturating_add(size_of::<u64>());
+    if address == 0 || !address.is_multiple_of(8) || !memory::is_ram(&(range.start as u64..range.end as u64)) {
+        return Err(MapError::NotMemory(range));
+    }
+    with_vacant(range.clone(), Kind::Data, |_| {
+        let word: *mut u64 = ptr::with_exposed_provenance_mut(start);
+        // SAFETY: it is not null, aligned, mapped for writing as long as this runs, and belongs to no Rust object: its page
+        // was vacant.
+        unsafe { word.write_volatile(value) };
+        super::cpu::clean_invalidate_to_coherency(range);
+    })
+}
+
 /// Whether a part of these addresses is RAM, or registers that the core has mapped, so that no guest may have them.
 /// What is no range of addresses counts as ours.
 pub fn is_ours(address: u64, size: u64) -> bool {

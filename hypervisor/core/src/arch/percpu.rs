@@ -1,7 +1,7 @@
 //! What each CPU has for itself: a structure behind `TPIDR_EL2` and its stacks.
 
 use super::exceptions::FaultFrame;
-use super::native;
+use super::{cpu, native};
 use aarch64_cpu::registers::{MPIDR_EL1, TPIDR_EL2};
 use core::cell::UnsafeCell;
 use core::mem::{MaybeUninit, offset_of};
@@ -115,10 +115,13 @@ unsafe impl Sync for StackMemory {}
 #[unsafe(link_section = ".bss..stacks")]
 pub(super) static STACKS: StackMemory = StackMemory(UnsafeCell::new(MaybeUninit::uninit()));
 
-/// What a CPU needs to know to start, read by `entry.S` with the MMU off.
+/// What a CPU needs to know to start, read by `entry.S` with the MMU off. It looks for its own by its affinity: a spin
+/// table, other than PSCI, passes nothing on.
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub struct SecondaryStart {
+    /// The affinity bits of its `MPIDR_EL1`.
+    pub(super) affinity: u64,
     /// `TTBR0_EL2`.
     pub(super) root: u64,
     /// `SCTLR_EL2`.
@@ -131,37 +134,37 @@ pub struct SecondaryStart {
 
 /// The context of each CPU's start.
 #[repr(transparent)]
-struct Starts(UnsafeCell<[SecondaryStart; MAX_CPUS]>);
+pub(super) struct Starts(UnsafeCell<[SecondaryStart; MAX_CPUS]>);
 
 // SAFETY: only the boot CPU writes, each element once, before the CPU that reads it starts.
 unsafe impl Sync for Starts {}
 
-static STARTS: Starts = Starts(UnsafeCell::new([const { SecondaryStart::ZERO }; MAX_CPUS]));
+pub(super) static STARTS: Starts = Starts(UnsafeCell::new([const { SecondaryStart::NOBODY }; MAX_CPUS]));
 
 impl SecondaryStart {
-    const ZERO: SecondaryStart = SecondaryStart {
+    const NOBODY: SecondaryStart = SecondaryStart {
+        affinity: u64::MAX,
         root: 0,
         control: 0,
         per_cpu: 0,
         stack_top: 0,
     };
 
-    /// Fills in the context for the CPU of that data, and returns its address. On the boot CPU, before CPU_ON.
-    pub(super) fn prepare(index: usize, per_cpu: &'static PerCpu, root: u64, control: u64) -> usize {
+    /// Fills in the start of the CPU of that data, in memory. On the boot CPU, before that CPU starts.
+    pub(super) fn prepare(per_cpu: &'static PerCpu, root: u64, control: u64) {
         let start = SecondaryStart {
+            affinity: per_cpu.affinity(),
             root,
             control,
             per_cpu: ptr::from_ref(per_cpu).expose_provenance() as u64,
-            stack_top: stack_top(index) as u64,
+            stack_top: stack_top(per_cpu.index()) as u64,
         };
-        let slot = STARTS
-            .0
-            .get()
-            .cast::<SecondaryStart>()
-            .wrapping_add(index.min(MAX_CPUS - 1));
+        let slots = STARTS.0.get().cast::<SecondaryStart>();
+        let slot = slots.wrapping_add(per_cpu.index().min(MAX_CPUS - 1));
         // SAFETY: the slot lies in `STARTS`, and no CPU that could read it runs yet.
         unsafe { slot.write(start) };
-        slot.expose_provenance()
+        // It is read with caches off.
+        cpu::clean_invalidate_to_coherency(slot.addr()..slot.addr() + size_of::<SecondaryStart>());
     }
 }
 

@@ -3,7 +3,6 @@
 //! An SMC without firmware to answer it hangs the CPU for good (a Raspberry Pi has none): no call is made unless the
 //! tree said `method = "smc"`.
 
-use super::cpu;
 use core::sync::atomic::{AtomicBool, Ordering};
 use smccc::{Smc, psci};
 
@@ -25,19 +24,18 @@ pub fn set_available() {
     AVAILABLE.store(true, Ordering::Relaxed);
 }
 
-/// Starts the CPU with that affinity at the physical address `entry` with `context` in x0.
-pub fn cpu_on(affinity: u64, entry: usize, context: usize) -> Result<(), PsciError> {
+/// Starts the CPU with that affinity at the physical address `entry`.
+pub fn cpu_on(affinity: u64, entry: usize) -> Result<(), PsciError> {
     if !AVAILABLE.load(Ordering::Relaxed) {
         return Err(PsciError::NotAvailable);
     }
-    psci::cpu_on::<Smc>(affinity, entry as u64, context as u64).map_err(PsciError::Refused)
+    psci::cpu_on::<Smc>(affinity, entry as u64, 0).map_err(PsciError::Refused)
 }
 
-/// Powers the machine off; where that is not possible, this CPU rests for good.
-pub fn power_off() -> ! {
+/// Powers the machine off, if there is firmware that does.
+pub fn system_off() {
     if AVAILABLE.load(Ordering::Relaxed) {
-        // It does not return unless firmware refuses, and then there is nothing else to try.
+        // It does not return unless firmware refuses.
         let _ = psci::system_off::<Smc>();
     }
-    cpu::park()
 }

@@ -1,14 +1,15 @@
-//! The other CPUs: started through PSCI, each with its own stack and data, on the shared map.
+//! The other CPUs: started through PSCI or a spin table, each with its own stack and data, on the shared map.
 
 use super::mmu::{self, MapError};
-use super::percpu::{self, MAX_CPUS, SecondaryStart};
+use super::percpu::{self, MAX_CPUS, PerCpu, SecondaryStart};
 use super::psci::{self, PsciError};
 use super::timer::Now;
 use super::{cpu, entry, gic};
 use alloc::string::String;
+use alloc::vec::Vec;
 use devicetree::{Cpu, EnableMethod, ReadError, Tree};
 
-/// How long a CPU may take from CPU_ON to its first line of Rust.
+/// How long a CPU may take from its start to its first line of Rust.
 const ARRIVAL_US: u64 = 1_000_000;
 
 /// Why a CPU stays off.
@@ -20,17 +21,17 @@ enum StartError {
     TooMany,
     #[error("it has no enable-method")]
     NoMethod,
-    #[error("its enable-method is \"{0}\", not \"psci\"")]
+    #[error("its enable-method is \"{0}\", neither \"psci\" nor \"spin-table\"")]
     Method(String),
     #[error(transparent)]
     Psci(#[from] PsciError),
     #[error(transparent)]
     Map(#[from] MapError),
-    #[error("PSCI started it, but it did not arrive: {0}")]
+    #[error("it was started, but did not arrive: {0}")]
     Lost(mmio::Timeout),
 }
 
-/// Names this CPU, and starts all others of the tree. Those that do not come are named in a line each.
+/// Starts all other CPUs of the tree. Those that do not come are named in a line each.
 ///
 /// The boot CPU is number 0; the others follow in the order of the tree.
 ///
@@ -38,32 +39,49 @@ enum StartError {
 /// The tree's CPUs cannot be read.
 pub fn start_all(tree: &Tree) -> Result<(), ReadError> {
     let own = percpu::own_affinity();
-    let others = tree.cpus()?.into_iter().filter(|cpu| cpu.mpidr != own);
-    for (index, other) in (1..).zip(others) {
-        if let Err(reason) = start(index, &other) {
+    let others: Vec<Cpu> = tree
+        .cpus()?
+        .into_iter()
+        .filter(|cpu| cpu.mpidr != own)
+        .collect();
+    // All before the first of them starts: CPUs may share the word that a spin table releases them by.
+    let prepared: Vec<_> = (1..)
+        .zip(&others)
+        .map(|(index, other)| prepare(index, other))
+        .collect();
+    for (other, prepared) in others.iter().zip(prepared) {
+        let started = prepared.and_then(|per_cpu| start(other, per_cpu));
+        if let Err(reason) = started {
             log::warn!(target: "cpu", "{} stays off: {reason}", tree.node(other.node).path());
         }
     }
     Ok(())
 }
 
-fn start(index: usize, other: &Cpu) -> Result<(), StartError> {
+/// Lays out what the CPU with that number starts from.
+fn prepare(index: usize, other: &Cpu) -> Result<&'static PerCpu, StartError> {
     if !other.enabled {
         return Err(StartError::Disabled);
-    }
-    match &other.enable_method {
-        EnableMethod::Psci => {}
-        EnableMethod::SpinTable { .. } => return Err(StartError::Method("spin-table".into())),
-        EnableMethod::Other(method) => return Err(StartError::Method(method.clone())),
-        EnableMethod::Unknown => return Err(StartError::NoMethod),
     }
     let per_cpu = percpu::of(index).ok_or(StartError::TooMany)?;
     per_cpu.set_identity(index, other.mpidr);
     let (root, control) = mmu::registers()?;
-    let context = SecondaryStart::prepare(index, per_cpu, root, control);
-    // It reads the context with its caches off.
-    cpu::clean_invalidate_to_coherency(context..context + size_of::<SecondaryStart>());
-    psci::cpu_on(other.mpidr, entry::secondary_address(), context)?;
+    SecondaryStart::prepare(per_cpu, root, control);
+    Ok(per_cpu)
+}
+
+fn start(other: &Cpu, per_cpu: &PerCpu) -> Result<(), StartError> {
+    let entry = entry::secondary_address();
+    match &other.enable_method {
+        EnableMethod::Psci => psci::cpu_on(other.mpidr, entry)?,
+        EnableMethod::SpinTable { release_address } => {
+            // Booting arm64 Linux, section 4: it polls the word with its caches off.
+            mmu::write_word(*release_address, entry as u64)?;
+            cpu::send_event();
+        }
+        EnableMethod::Other(method) => return Err(StartError::Method(method.clone())),
+        EnableMethod::Unknown => return Err(StartError::NoMethod),
+    }
     mmio::wait_until(&Now, ARRIVAL_US, || per_cpu.is_online()).map_err(StartError::Lost)
 }
 
