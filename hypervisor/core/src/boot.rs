@@ -1,13 +1,14 @@
 //! From the device tree to a machine: what the boot loader handed over, checked and put to use.
 
 use crate::arch::mmu::{self, MapError};
-use crate::arch::{PhysicalAddress, cpu, gic, image, native, percpu, psci, smp};
-use crate::console;
+use crate::arch::{PhysicalAddress, cpu, gic, image, native, percpu, smp};
+use crate::console::{self, Uart};
 use crate::memory::{self, FrameError, Ram};
+use crate::power;
 use crate::smmus::{self, Unit};
 use alloc::vec::Vec;
 use core::ops::Range;
-use devicetree::{AddressRange, Blob, Conduit, GateError, GicInterrupt, Node, ReadError, Tree, TreeError};
+use devicetree::{AddressRange, Blob, GateError, GicInterrupt, Node, ReadError, Tree, TreeError};
 
 /// A UART on which a device tree that cannot be read is reported: it cannot say where one is. This is QEMU virt's, and it
 /// is written to only if it identifies itself as a PL011.
@@ -59,7 +60,7 @@ pub enum BootError {
 pub fn bring_up(device_tree: PhysicalAddress) -> Result<Machine, BootError> {
     mmu::init()?;
     let (tree, blob_range) = read_tree(device_tree)?;
-    find_psci(&tree);
+    power::find(&tree);
     let console = find_console(&tree);
     announce(&tree)?;
     let bundle_range = tree.chosen().initrd()?.filter(|range| !range.is_empty());
@@ -129,7 +130,7 @@ pub fn fail(error: &BootError) -> ! {
     }
     log::error!(target: "boot", "{error}");
     log::info!(target: "boot", "the core stops here");
-    psci::power_off()
+    power::off()
 }
 
 fn read_tree(address: PhysicalAddress) -> Result<(Tree, Range<PhysicalAddress>), BootError> {
@@ -147,25 +148,19 @@ fn read_tree(address: PhysicalAddress) -> Result<(Tree, Range<PhysicalAddress>),
     ))
 }
 
-/// Firmware that answers SMC. Without a promise of it in the tree an SMC may hang the CPU.
-fn find_psci(tree: &Tree) {
-    if let Ok(Some(psci)) = tree.psci()
-        && psci.conduit == Conduit::Smc
-        && psci.standard_ids
-    {
-        psci::set_available();
-    }
-}
-
-/// The console that the boot loader chose, if it is a PL011; else the first one of the tree; else none. Returns its
-/// interrupt.
+/// The console that the boot loader chose, if it is of a kind that the core drives; else the machine's first one by its
+/// aliases; else the first one of the tree; else none. Returns its interrupt.
 fn find_console(tree: &Tree) -> Option<GicInterrupt> {
-    let is_usable = |node: &Node<'_>| node.is_compatible(&["arm,pl011"]) && node.is_enabled();
-    let chosen = tree.chosen().stdout().map(|(node, _)| node).filter(is_usable);
-    let first = || tree.compatible(&["arm,pl011"]).find(Node::is_enabled);
-    let node = chosen.or_else(first)?;
+    let known: Vec<&str> = console::compatible().collect();
+    let is_usable = |node: &Node<'_>| node.is_compatible(&known) && node.is_enabled();
+    let chosen = tree.chosen().stdout().map(|(node, _)| node);
+    let first = || tree.compatible(&known).find(is_usable);
+    let node = chosen.filter(is_usable);
+    let node = node.or_else(|| tree.alias("serial0").filter(is_usable)).or_else(first)?;
     let window = node.reg(0).ok()?;
-    console::init(mmu::map_device(window.address(), window.size()).ok()?);
+    let registers = mmu::map_device(window.address(), window.size()).ok()?;
+    let compatible: Vec<&str> = node.compatibles().collect();
+    console::init(Uart::open(&compatible, registers)?);
     node.gic_interrupts().ok()?.first().copied()
 }
 

@@ -6,7 +6,9 @@
 //! A guest can *have* the console: what is typed goes to it, and what it writes goes out at once, byte by byte, as it is.
 //! Otherwise the core takes commands.
 
+mod aux;
 mod pl011;
+mod uart;
 
 use crate::arch::timer;
 use core::fmt::{self, Write};
@@ -14,6 +16,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use mmio::Region;
 use pl011::Pl011;
 pub use pl011::WINDOW;
+pub use uart::{Uart, compatible};
 use shell::{Editor, Event};
 use spin::Mutex;
 
@@ -24,7 +27,7 @@ static UART: Mutex<Option<Terminal>> = Mutex::new(None);
 
 /// The UART, and what is being typed there.
 struct Terminal {
-    uart: Pl011<Region>,
+    uart: Uart,
     editor: Editor,
     /// The guest that has it, by its index.
     guest: Option<usize>,
@@ -48,9 +51,9 @@ impl Terminal {
 }
 
 /// Prints on this UART from now on.
-pub fn init(uart: Region) {
+pub fn init(uart: Uart) {
     *UART.lock() = Some(Terminal {
-        uart: Pl011::new(uart),
+        uart,
         editor: Editor::new(),
         guest: None,
         open: false,
@@ -61,9 +64,11 @@ pub fn init(uart: Region) {
     }
 }
 
-/// Prints on this UART from now on, if it says that it is one.
-pub fn init_if_present(uart: Region) {
-    if Pl011::is_present(&uart) {
+/// Prints on the PL011 with these registers from now on, if it says that it is one.
+pub fn init_if_present(registers: Region) {
+    if Pl011::is_present(&registers)
+        && let Some(uart) = Uart::open(&["arm,pl011"], registers)
+    {
         init(uart);
     }
 }

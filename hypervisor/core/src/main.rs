@@ -23,6 +23,7 @@ mod console;
 mod control;
 mod memory;
 mod panic;
+mod power;
 #[cfg(any(feature = "sabotage-panic", feature = "sabotage-overflow-stack"))]
 mod sabotage;
 mod smmus;

@@ -1,7 +1,8 @@
 //! The end of a run that went wrong: one report, then power off.
 
-use crate::arch::{cpu, gic, percpu, psci};
+use crate::arch::{cpu, gic, percpu};
 use crate::console;
+use crate::power;
 use core::fmt;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -23,7 +24,7 @@ pub fn report(text: fmt::Arguments<'_>) -> ! {
         Err(reporter) if reporter == own => {}
         Err(_) => cpu::park(),
     }
-    psci::power_off()
+    power::off()
 }
 
 #[panic_handler]

@@ -1,8 +1,7 @@
-//! A PL011 (Arm DDI 0183). Firmware or QEMU has set its speed.
+//! A PL011 (Arm DDI 0183).
 
-use crate::arch::timer::Now;
-use core::fmt;
-use mmio::{Bus, Reg, wait_until};
+use super::uart::Port;
+use mmio::{Bus, Reg};
 use tock_registers::interfaces::{Readable, Writeable};
 use tock_registers::register_bitfields;
 
@@ -44,25 +43,18 @@ type Flags<'b, B> = Reg<'b, B, u32, UARTFR::Register, 0x18>;
 type Control<'b, B> = Reg<'b, B, u32, UARTCR::Register, 0x30>;
 type Mask<'b, B> = Reg<'b, B, u32, UARTIMSC::Register, 0x38>;
 
-/// A FIFO of 32 at 9600 baud drains in 34 ms; whoever takes longer is not listening.
-const DRAIN_US: u64 = 50_000;
-
 /// Size of the register window in bytes.
 pub const WINDOW: u64 = 0x1000;
 
 /// A PL011.
 #[derive(Debug)]
-pub struct Pl011<B> {
-    bus: B,
-    /// It has not drained in time once: characters are dropped while it is full.
-    stuck: bool,
-}
+pub struct Pl011<B>(B);
 
 impl<B: Bus> Pl011<B> {
     /// A PL011 behind `bus`, made able to transmit.
     pub fn new(bus: B) -> Self {
         Control::at(&bus).write(UARTCR::RXE::SET + UARTCR::TXE::SET + UARTCR::UARTEN::SET);
-        Pl011 { bus, stuck: false }
+        Pl011(bus)
     }
 
     /// Whether the PrimeCell identification says PL011 (DDI 0183 3.3.15 and 3.3.16). It only reads.
@@ -71,49 +63,31 @@ impl<B: Bus> Pl011<B> {
             [0xfe0, 0xfe4, 0xff0, 0xff4, 0xff8, 0xffc].map(|offset| bus.read32(offset) & 0xff);
         matches!(identification, [0x11, part, 0x0d, 0xf0, 0x05, 0xb1] if part & 0xf == 0)
     }
+}
 
-    /// Lets it raise its interrupt when characters arrive.
-    pub fn listen(&mut self) {
-        Mask::at(&self.bus).write(UARTIMSC::RX::SET + UARTIMSC::RT::SET);
+impl<B: Bus + Send> Port for Pl011<B> {
+    fn is_ready(&self) -> bool {
+        !Flags::at(&self.0).is_set(UARTFR::TXFF)
     }
 
-    /// Keeps its interrupt away.
-    pub fn pause(&mut self) {
-        Mask::at(&self.bus).set(0);
+    fn put(&self, byte: u8) {
+        Data::at(&self.0).set(u32::from(byte));
     }
 
-    /// The next character that arrived; one that arrived damaged is 0, which no terminal sends.
-    pub fn receive(&mut self) -> Option<u8> {
+    fn take(&self) -> Option<u8> {
         // Reading clears the interrupts, once few enough characters wait (DDI 0183 2.8). To clear them by hand would lose
         // that of a character which arrives in between, and nobody would read it.
-        if Flags::at(&self.bus).is_set(UARTFR::RXFE) {
+        if Flags::at(&self.0).is_set(UARTFR::RXFE) {
             return None;
         }
-        let data = Data::at(&self.bus).extract();
+        let data = Data::at(&self.0).extract();
         let intact = data.read(UARTDR::ERRORS) == 0;
         let [byte, ..] = data.read(UARTDR::DATA).to_le_bytes();
         Some(if intact { byte } else { 0 })
     }
 
-    /// Sends a byte as it is.
-    pub fn send(&mut self, byte: u8) {
-        let full = || Flags::at(&self.bus).is_set(UARTFR::TXFF);
-        let patience_us = if self.stuck { 0 } else { DRAIN_US };
-        self.stuck = wait_until(&Now, patience_us, || !full()).is_err();
-        if !self.stuck {
-            Data::at(&self.bus).set(u32::from(byte));
-        }
-    }
-}
-
-impl<B: Bus> fmt::Write for Pl011<B> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            if byte == b'\n' {
-                self.send(b'\r');
-            }
-            self.send(byte);
-        }
-        Ok(())
+    fn interrupt(&self, on: bool) {
+        let mask = if on { UARTIMSC::RX::SET + UARTIMSC::RT::SET } else { UARTIMSC::RX::CLEAR };
+        Mask::at(&self.0).write(mask);
     }
 }

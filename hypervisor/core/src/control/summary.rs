@@ -1,8 +1,8 @@
 //! The end of a run: what happened to whom, and whether the core is still what it was.
 
 use super::System;
-use crate::arch::{image, psci};
-use crate::memory;
+use crate::arch::image;
+use crate::{memory, power};
 use core::fmt;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -27,7 +27,7 @@ impl fmt::Display for Fingerprint {
 /// Ends the run.
 pub fn end(why: &str) -> ! {
     log::info!(target: "run", "end: {why}");
-    psci::power_off()
+    power::off()
 }
 
 impl System {
