@@ -13,6 +13,7 @@
 extern crate alloc;
 
 mod address;
+mod dma;
 mod error;
 mod gate;
 mod gic;
@@ -38,6 +39,7 @@ mod source;
 mod tests;
 
 pub use address::AddressRange;
+pub use dma::DmaWindow;
 pub use error::{PhandleError, Problem, ReadError};
 pub use gate::{Blob, Block, GateError, MAX_DEPTH, MAX_NAME, MAX_NODES, MAX_PATH, MAX_SIZE};
 pub use gic::{GicError, GicInterrupt, Trigger, decode_gic};

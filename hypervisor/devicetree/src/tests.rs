@@ -5,7 +5,7 @@ use std::string::String;
 use std::vec::Vec;
 
 use crate::fixtures::check_folder;
-use crate::{AddressRange, Blob, InterruptMaps, Node, PhandleError, Tree};
+use crate::{AddressRange, Blob, DmaWindow, InterruptMaps, Node, PhandleError, Tree};
 
 #[test]
 fn fixtures_say_what_is_read() {
@@ -266,6 +266,9 @@ fn describe_node(node: &Node<'_>, out: &mut Vec<String>) {
             Err(error) => out.push(format!("error {error}")),
         }
     }
+    if node.has("compatible") && node.children().next().is_none() {
+        describe_dma(node, out);
+    }
     let says = node.has("compatible") || node.has("dma-coherent") || node.children().next().is_some();
     if node.is_dma_coherent() && says {
         out.push(format!("coherent {node}"));
@@ -287,5 +290,34 @@ fn describe_node(node: &Node<'_>, out: &mut Vec<String>) {
             )),
             Err(error) => out.push(format!("error {error}")),
         }
+    }
+}
+
+/// What the DMA of a node reaches, unless that is all memory as it is.
+fn describe_dma(node: &Node<'_>, out: &mut Vec<String>) {
+    match node.dma_windows() {
+        Ok(windows) if windows.is_empty() => out.push(format!("dma {node} none")),
+        Ok(windows) => {
+            let moved = windows.iter().filter(|window| window.size != u64::MAX);
+            out.extend(moved.map(|window| {
+                let DmaWindow { bus, cpu, size } = window;
+                format!("dma {node} {bus:#x}+{size:#x} at {cpu:#x}")
+            }));
+        }
+        Err(error) => out.push(format!("error {error}")),
+    }
+}
+
+#[test]
+fn what_a_device_reaches_has_the_devices_address() {
+    let window = DmaWindow {
+        bus: 0xc000_0000,
+        cpu: 0x1000,
+        size: 0x2000,
+    };
+    assert_eq!(window.to_bus(0x1000, 0x2000), Some(0xc000_0000));
+    assert_eq!(window.to_bus(0x2fff, 1), Some(0xc000_1fff));
+    for (cpu, size) in [(0, 0x1001), (0x1000, 0x2001), (0x3000, 1), (u64::MAX, 2)] {
+        assert_eq!(window.to_bus(cpu, size), None, "{cpu:#x}+{size:#x}");
     }
 }
