@@ -13,8 +13,11 @@ use alloc::vec::Vec;
 use pci::{Bdf, Pin, Space, Window};
 use vm_fdt::FdtWriter;
 
+mod copied;
 #[cfg(test)]
 mod tests;
+
+pub use copied::{Copied, left_out};
 
 /// What a guest's machine consists of, apart from what every guest has.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +32,8 @@ pub struct Machine<'a> {
     pub initrd: Option<(u64, u64)>,
     /// PCI, when the guest has functions.
     pub pci: Option<Pci<'a>>,
+    /// Devices of the machine that are the guest's as they are.
+    pub copied: &'a [Copied<'a>],
     /// Which interrupt controller it is.
     pub gic: vgic::Version,
     /// Whether there is an ITS, to which the functions' messages go.
@@ -61,9 +66,10 @@ impl From<vm_fdt::Error> for Error {
     }
 }
 
-const GIC: u32 = 1;
-const CLOCK: u32 = 2;
-const ITS: u32 = 3;
+// Phandles that no compiler gives to a node: what a copied node refers to is then nowhere, and not something else.
+const GIC: u32 = 0x7000_0001;
+const CLOCK: u32 = 0x7000_0002;
+const ITS: u32 = 0x7000_0003;
 /// Interrupt specifiers of the GIC: type, number, trigger (level, active high).
 const SPI: u32 = 0;
 const PPI: u32 = 1;
@@ -114,6 +120,7 @@ pub fn device_tree(machine: &Machine<'_>) -> Result<Vec<u8>, Error> {
     if let Some(pci) = &machine.pci {
         host_bridge(&mut fdt, pci, ecam_size, machine.its)?;
     }
+    copied::write(&mut fdt, machine.copied)?;
     fdt.end_node(root)?;
     Ok(fdt.finish()?)
 }

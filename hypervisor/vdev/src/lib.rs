@@ -31,4 +31,4 @@ pub mod syndrome;
 pub mod sysreg;
 pub mod vgic;
 
-pub use device_tree::{Error as DeviceTreeError, Machine, Pci, change_seed, device_tree};
+pub use device_tree::{Copied, Error as DeviceTreeError, Machine, Pci, change_seed, device_tree, left_out};

@@ -35,6 +35,7 @@ fn small() -> Machine<'static> {
         bootargs: "console=ttyAMA0",
         initrd: None,
         pci: None,
+        copied: &[],
         gic: Version::V3,
         its: false,
         seed: None,
