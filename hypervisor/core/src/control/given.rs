@@ -1,11 +1,13 @@
 //! The registry as the machine and the partition fill it: which device is there, and who is given it.
 
 use super::fabric::HostBridge;
+use super::platform::PlatformDevice;
 use crate::arch::timer;
 use crate::smmus::Unit;
-use alloc::string::ToString;
+use alloc::format;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use devicetree::Tree;
+use devicetree::{NodeId, Tree};
 use dma::{Assignment, Coverage, GuestId, MasterId, MasterSpec, Registry, SmmuId};
 use partition::{Device, DeviceName, Dma, Wait};
 use pci::Bdf;
@@ -34,6 +36,8 @@ pub struct Given {
     pub wait: Wait,
     /// The host bridge and the place behind it; nothing if there is no such device.
     pub place: Option<(usize, Bdf)>,
+    /// What goes with it, if it is a platform device that can be given.
+    pub platform: Option<PlatformDevice>,
     /// Where the guest finds it, if it is a PCI function.
     pub at: Bdf,
     /// Held while the physical function is switched or reset, which takes long: no other lock but a guest's devices is held
@@ -48,6 +52,7 @@ impl Given {
             guest,
             wait: device.wait,
             place,
+            platform: None,
             at: place.map_or(Bdf::from_requester_id(0), |(_, bdf)| seen_at(bdf)),
             left: Mutex::new(Left::Nothing),
         }
@@ -63,6 +68,7 @@ pub fn register(
     guests: &[partition::Guest],
 ) -> (Registry, Vec<Given>) {
     let now_us = timer::now_us();
+    let machine = Machine { tree, graph, bridges };
     let mut registry = Registry::new(guests.iter().map(|guest| guest.name.clone()).collect());
     for unit in units {
         let smmu = registry.add_smmu(unit.path.clone(), unit.gate.as_ref().err().cloned());
@@ -86,8 +92,13 @@ pub fn register(
             topology::Coverage::Refused(refusal) => Coverage::Refused(refusal.to_string()),
         };
         let place = place(&master.identity, bridges);
+        let mut platform = None;
         if let Some((_, guest, device)) = wish {
-            coverage = prepare(narrow(coverage, guest, device, place.is_some()), place, bridges);
+            coverage = narrow(coverage, guest, device);
+            if let Identity::Platform { node, .. } = master.identity {
+                (coverage, platform) = inspect(coverage, machine, guest, node);
+            }
+            coverage = prepare(coverage, place, bridges);
         }
         let group = graph.group_of(MasterIndex(index));
         let matches = group.map_or_else(Vec::new, |group| group.matches_of(master));
@@ -101,7 +112,10 @@ pub fn register(
             },
             now_us,
         );
-        given.extend(wish.map(|(guest, _, device)| Given::new(id, guest, device, place)));
+        given.extend(wish.map(|(guest, _, device)| Given {
+            platform,
+            ..Given::new(id, guest, device, place)
+        }));
     }
     let groups = graph.groups().iter().map(|group| dma::Group {
         masters: group.masters.iter().map(|master| MasterId(master.0)).collect(),
@@ -110,22 +124,26 @@ pub fn register(
     let groups: Vec<dma::Group> = groups.collect();
     registry.settle_groups(&groups, now_us);
     // What no binding describes and no bus shows.
-    for (guest, _, device) in wishes {
-        let why = match &device.name {
-            DeviceName::Path(path) if tree.find(path).is_none() => "there is no such node".to_string(),
-            _ if graph.not_described().is_refused() => graph.not_described().to_string(),
-            DeviceName::Pci(_) => "there is no such PCI function".to_string(),
-            DeviceName::Path(_) => NOT_PCI.to_string(),
+    for (id, guest, device) in wishes {
+        let (coverage, platform) = match node_of(&device.name, tree) {
+            _ if graph.not_described().is_refused() => {
+                (Coverage::Refused(graph.not_described().to_string()), None)
+            }
+            Ok(node) => inspect(narrow(Coverage::Uncovered, guest, device), machine, guest, node),
+            Err(why) => (Coverage::Refused(why), None),
         };
         let spec = MasterSpec {
             name: device.name.to_string(),
             streams: Vec::new(),
             matches: Vec::new(),
-            coverage: Coverage::Refused(why),
-            assignment: Some(assignment(guest, device)),
+            coverage,
+            assignment: Some(assignment(id, device)),
         };
         let master = registry.add_master(spec, now_us);
-        given.push(Given::new(master, guest, device, None));
+        given.push(Given {
+            platform,
+            ..Given::new(master, id, device, None)
+        });
     }
     number_slots(&mut given);
     (registry, given)
@@ -164,14 +182,60 @@ fn at_smmus(streams: &[topology::Stream]) -> Vec<(SmmuId, driver_abi::Stream)> {
     streams.iter().map(own).collect()
 }
 
-/// Why a platform device is refused.
-const NOT_PCI: &str = "only PCI functions can be given to guests by this version";
+/// What the machine has, as far as it decides who can be given what.
+#[derive(Clone, Copy)]
+struct Machine<'m> {
+    tree: &'m Tree,
+    graph: &'m Graph,
+    bridges: &'m [HostBridge],
+}
+
+/// The node of a device that no binding describes.
+fn node_of(name: &DeviceName, tree: &Tree) -> Result<NodeId, String> {
+    let DeviceName::Path(path) = name else {
+        return Err("there is no such PCI function".to_string());
+    };
+    let node = tree.find(path).ok_or("there is no such node")?;
+    // Under another name it might be described after all.
+    if node.path() != *path {
+        return Err(format!("the node's full path is {node}; write that"));
+    }
+    Ok(node.id())
+}
+
+/// What goes with a platform device, unless it is refused anyway.
+fn inspect(
+    coverage: Coverage,
+    machine: Machine<'_>,
+    guest: &partition::Guest,
+    node: NodeId,
+) -> (Coverage, Option<PlatformDevice>) {
+    match coverage {
+        Coverage::Refused(_) => return (coverage, None),
+        Coverage::Covered => return (Coverage::Refused(BEHIND_SMMU.to_string()), None),
+        Coverage::Uncovered => {}
+    }
+    let tree = machine.tree;
+    let all = guest.devices.iter().filter_map(|device| match &device.name {
+        DeviceName::Path(path) => tree.find(path).map(|node| node.id()),
+        DeviceName::Pci(_) => None,
+    });
+    let all: Vec<NodeId> = all.collect();
+    let is_smmu = machine.graph.smmus().iter().any(|smmu| smmu.node == node);
+    match PlatformDevice::inspect(tree, machine.bridges, node, &all) {
+        _ if is_smmu => (Coverage::Refused("it is an SMMU".to_string()), None),
+        Ok(device) => (coverage, Some(device)),
+        Err(error) => (Coverage::Refused(error.to_string()), None),
+    }
+}
+
+/// Why a platform device is refused that could be isolated.
+const BEHIND_SMMU: &str = "this version gives guests platform devices only where no SMMU is in their way";
 
 /// What keeps a guest from getting a device although the stream graph would let it.
-fn narrow(coverage: Coverage, guest: &partition::Guest, device: &Device, is_pci: bool) -> Coverage {
+fn narrow(coverage: Coverage, guest: &partition::Guest, device: &Device) -> Coverage {
     let identity = guest.memory.iter().all(|region| region.pa == Some(region.ipa));
     match coverage {
-        Coverage::Covered | Coverage::Uncovered if !is_pci => Coverage::Refused(NOT_PCI.to_string()),
         // Untranslated, the device would write to somebody else's memory even if its guest is honest.
         Coverage::Uncovered if device.dma == Dma::Trusted && !identity => Coverage::Refused(
             "no SMMU translates its DMA, so the guest's memory has to lie at pa = ipa; say so in the partition file"

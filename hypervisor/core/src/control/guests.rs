@@ -5,7 +5,7 @@ use super::fabric::HostBridge;
 use super::given::Given;
 use crate::arch::{cpu, mmu, timer};
 use crate::smmus::Unit;
-use crate::vm::{self, Guest, PassedFunction, Spec};
+use crate::vm::{self, Guest, PassedDevice, PassedFunction, Spec};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -82,6 +82,20 @@ impl System {
         {
             return Err("its PCI functions sit behind different host bridges".to_string());
         }
+        // Nothing is mapped of a device that the guest may not have.
+        let may_have = |given: &&Given| {
+            let registry = self.registry.lock();
+            registry.master(given.master).map(dma::Master::state) == Some(State::Uncovered)
+        };
+        let platform: Vec<PassedDevice<'_>> = mine()
+            .filter(may_have)
+            .filter_map(|given| given.platform.as_ref())
+            .map(|device| PassedDevice {
+                node: self.tree.node(device.node),
+                pages: &device.pages,
+                interrupts: &device.interrupts,
+            })
+            .collect();
         let spec = Spec {
             index: id.0,
             guest,
@@ -92,6 +106,7 @@ impl System {
             vmid: u16::try_from(id.0 + 1).map_err(|_| "there is no VMID left".to_string())?,
             geometry: *geometry,
             functions: &functions,
+            platform: &platform,
             windows: &windows,
             slots: &slots(&functions, &windows)?,
         };

@@ -13,6 +13,7 @@ mod functions;
 mod given;
 mod guests;
 mod messages;
+mod platform;
 mod polling;
 mod summary;
 

@@ -1,125 +1,35 @@
 //! Building a guest: CPUs, memory, image, device tree, interrupts. All of it, or nothing that anybody could use.
 
+use super::claim::claim;
 use super::guest::{Devices, Guest, Parts};
 use super::interrupts;
 use super::load::Load;
 use super::memory::{Bank, Memory, MemoryError};
 use super::passed;
+use super::spec::{PassedDevice, PassedFunction, PhysicalBar, Spec};
 use super::tlb;
-use crate::arch::gic::messages::Messages;
-use crate::arch::gic::{self, GicError};
+use crate::arch::gic::GicError;
 use crate::arch::mmu::MapError;
 use crate::arch::{native, percpu};
 use crate::memory::{self, RamError};
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
-use devicetree::GicInterrupt;
-use pci::{Bdf, Function, Pin, Window};
+use pci::{Bdf, Pin};
 use spin::Mutex;
-use stage2::{Geometry, PAGE_SIZE};
-use vdev::ecam::{self, Ecam, Place};
+use stage2::PAGE_SIZE;
+use vdev::ecam::{self, Ecam};
 use vdev::image::{self, Image};
 use vdev::its::Its;
 use vdev::layout::{self, Device, Layout};
 use vdev::line::LineBuffer;
 use vdev::pl011::Pl011;
 use vdev::vgic::{self, Source, Version, Vgic};
-use vdev::{DeviceTreeError, Machine};
+use vdev::{Copied, DeviceTreeError, Machine};
 
 /// Banks begin on a multiple of this, so that large blocks can map them.
 const BLOCK: u64 = 2 << 20;
-
-/// A memory BAR where the CPU finds it.
-#[derive(Debug, Clone, Copy)]
-pub struct PhysicalBar {
-    /// Number of its (first) register.
-    pub index: u8,
-    /// The CPU's address.
-    pub address: u64,
-    /// Size in bytes.
-    pub size: u64,
-}
-
-/// A PCI function for a guest.
-#[derive(Debug)]
-pub struct PassedFunction<'a> {
-    /// The function.
-    pub function: &'a Function,
-    /// Where the guest finds it: on bus 0, or alone on the bus of a slot.
-    pub at: Bdf,
-    /// Its memory BARs.
-    pub bars: Vec<PhysicalBar>,
-    /// Where its INTx pin goes.
-    pub interrupt: Option<GicInterrupt>,
-    /// Its messages, if an ITS takes them; the page is the same for all functions of a guest.
-    pub messages: Option<Messages>,
-}
-
-/// What a guest is built from.
-#[derive(Debug)]
-pub struct Spec<'a> {
-    /// Its number, in the partition's order.
-    pub index: usize,
-    /// What the partition says of it.
-    pub guest: &'a partition::Guest,
-    /// Its image: an arm64 Image, or a flat binary.
-    pub image: &'static [u8],
-    /// Its initial RAM disk.
-    pub initrd: Option<&'static [u8]>,
-    /// Random bytes for it.
-    pub seed: Option<[u8; 32]>,
-    /// The VMID of its CPUs and devices; no other guest has it, and it is not zero.
-    pub vmid: u16,
-    /// The shape of stage 2.
-    pub geometry: Geometry,
-    /// Its PCI functions.
-    pub functions: &'a [PassedFunction<'a>],
-    /// The host bridge's windows.
-    pub windows: &'a [Window],
-    /// The guest's hot-plug slots, by rising bus number from 1 on.
-    pub slots: &'a [Place],
-}
-
-impl Spec<'_> {
-    /// Physical address of the page that its functions' messages go to.
-    fn doorbell(&self) -> Option<u64> {
-        let mut messages = self
-            .functions
-            .iter()
-            .filter_map(|passed| passed.messages.as_ref());
-        messages.next().map(|messages| messages.page)
-    }
-
-    /// The highest bus of the guest's segment: bus 0, and one for each slot.
-    fn last_bus(&self) -> u8 {
-        self.slots.iter().map(|slot| slot.bus).max().unwrap_or(0)
-    }
-
-    /// The device on bus 0 where a function's INTx pin comes out.
-    fn pin_at(&self, at: Bdf) -> Bdf {
-        let slot = self.slots.iter().find(|slot| slot.bus == at.bus());
-        slot.map_or(at, |slot| slot.port)
-    }
-
-    /// The interrupt of the guest's slots: one that no function has.
-    fn slot_interrupt(&self) -> Option<u32> {
-        let is_free = |intid: &u32| {
-            let mut physical = self.functions.iter().filter_map(|passed| passed.interrupt);
-            physical.all(|interrupt| interrupt.intid != *intid)
-        };
-        let mut free = (layout::UART_INTERRUPT + 1..vgic::SPI_END).filter(is_free);
-        free.next().filter(|_| !self.slots.is_empty())
-    }
-
-    /// The functions that send messages: the device ID that the guest knows, which is the requester ID, and the LPIs.
-    fn senders(&self) -> impl Iterator<Item = (u32, Range<u32>)> {
-        self.functions.iter().filter_map(|passed| {
-            let messages = passed.messages.as_ref()?;
-            Some((passed.at.requester_id().into(), messages.lpis.clone()))
-        })
-    }
-}
 
 /// Why a guest cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -160,6 +70,16 @@ pub enum BuildError {
         /// The BAR's address.
         address: u64,
     },
+    /// A platform device's registers have the address of something that the guest has.
+    #[error("{device}: its registers at {address:#x} lie where the guest has {what}")]
+    Occupied {
+        /// The path of its node.
+        device: String,
+        /// The first page.
+        address: u64,
+        /// What is there.
+        what: &'static str,
+    },
     /// A function cannot be shown.
     #[error(transparent)]
     Function(#[from] vdev::ecam::Error),
@@ -167,10 +87,10 @@ pub enum BuildError {
     #[error(transparent)]
     Interrupt(#[from] vgic::Error),
     /// An interrupt line is somebody else's. Guests cannot share one: each could hold it for the other.
-    #[error("{at}: its interrupt {intid} belongs to the core or to another guest already")]
+    #[error("{device}: its interrupt {intid} belongs to the core or to another guest already")]
     InterruptTaken {
-        /// The function, in the guest's segment.
-        at: Bdf,
+        /// The function in the guest's segment, or the node's path.
+        device: String,
         /// The interrupt.
         intid: u32,
     },
@@ -217,6 +137,9 @@ impl Guest {
         for function in spec.functions {
             check_bars(function, &layout)?;
         }
+        for device in spec.platform {
+            check_pages(device, spec.guest, &layout)?;
+        }
 
         let banks = banks(spec, &layout)?;
         let first = banks.first().ok_or(BuildError::NoMemory)?.ipa;
@@ -224,6 +147,9 @@ impl Guest {
         let mut memory = Memory::new(spec.geometry, spec.vmid, banks)?;
         if let Some(page) = spec.doorbell() {
             memory.map_doorbell(layout::TRANSLATER, page)?;
+        }
+        for pages in spec.platform.iter().flat_map(|device| device.pages) {
+            memory.map_device(pages.start, pages.start, pages.end - pages.start)?;
         }
         let interrupts = claim(spec)?;
         tlb::register(spec.vmid, memory.vttbr());
@@ -348,12 +274,21 @@ fn device_tree(
         interrupts: &interrupts,
         has_slots: !spec.slots.is_empty(),
     };
+    let copied: Vec<Copied<'_>> = spec
+        .platform
+        .iter()
+        .map(|device| Copied {
+            node: device.node,
+            interrupts: device.interrupts,
+        })
+        .collect();
     let machine = Machine {
         affinities,
         memory: &memory,
         bootargs: &spec.guest.bootargs,
         initrd,
         pci: (!spec.functions.is_empty()).then_some(pci),
+        copied: &copied,
         gic: interrupts::gic_version(),
         its: spec.doorbell().is_some(),
         seed: spec.seed.as_ref(),
@@ -362,14 +297,12 @@ fn device_tree(
 }
 
 fn devices(spec: &Spec<'_>, affinities: &[u64]) -> Result<Devices, BuildError> {
-    let physical = spec
-        .functions
-        .iter()
-        .filter_map(|passed| passed.interrupt)
-        .map(|interrupt| interrupt.intid);
+    let physical = spec.lines().map(|(_, interrupt)| interrupt.intid);
+    let physical: Vec<u32> = physical.collect();
     let slot_interrupt = spec.slot_interrupt();
     let highest = physical
-        .clone()
+        .iter()
+        .copied()
         .chain(slot_interrupt)
         .max()
         .unwrap_or(0)
@@ -429,6 +362,36 @@ fn check_bars(function: &PassedFunction<'_>, layout: &Layout) -> Result<(), Buil
     }
 }
 
+/// Checks that a platform device's registers are where the guest has nothing else.
+fn check_pages(
+    device: &PassedDevice<'_>,
+    guest: &partition::Guest,
+    layout: &Layout,
+) -> Result<(), BuildError> {
+    let what = |pages: &Range<u64>| {
+        let mut memory = guest.memory.iter();
+        if layout
+            .overlapping(pages.start, pages.end - pages.start)
+            .is_some()
+        {
+            Some("a virtual device")
+        } else if memory.any(|region| pages.start < region.ipa + region.size && region.ipa < pages.end) {
+            Some("memory")
+        } else {
+            None
+        }
+    };
+    let mut occupied = device.pages.iter().filter_map(|pages| Some((pages, what(pages)?)));
+    match occupied.next() {
+        Some((pages, what)) => Err(BuildError::Occupied {
+            device: device.node.path(),
+            address: pages.start,
+            what,
+        }),
+        None => Ok(()),
+    }
+}
+
 /// Takes RAM for each bank.
 fn banks(spec: &Spec<'_>, layout: &Layout) -> Result<Vec<Bank>, BuildError> {
     let bank = |region: &partition::MemoryRegion| {
@@ -449,47 +412,4 @@ fn banks(spec: &Spec<'_>, layout: &Layout) -> Result<Vec<Bank>, BuildError> {
         Ok(Bank { ipa, pa, size })
     };
     spec.guest.memory.iter().map(bank).collect()
-}
-
-/// Takes the interrupt lines of the guest's functions and sets them up, still off.
-fn claim(spec: &Spec<'_>) -> Result<Vec<GicInterrupt>, BuildError> {
-    let mut claimed: Vec<GicInterrupt> = Vec::new();
-    let release = |claimed: &[GicInterrupt]| {
-        claimed
-            .iter()
-            .for_each(|interrupt| interrupts::release_interrupt(interrupt.intid));
-    };
-    for passed in spec.functions {
-        let Some(interrupt) = passed.interrupt else {
-            continue;
-        };
-        if claimed.iter().any(|own| own.intid == interrupt.intid) {
-            continue;
-        }
-        if !interrupts::claim_interrupt(interrupt.intid) {
-            release(&claimed);
-            return Err(BuildError::InterruptTaken {
-                at: passed.at,
-                intid: interrupt.intid,
-            });
-        }
-        claimed.push(interrupt);
-        if let Err(error) = set_up(spec, &interrupt) {
-            release(&claimed);
-            return Err(error.into());
-        }
-    }
-    Ok(claimed)
-}
-
-fn set_up(spec: &Spec<'_>, interrupt: &GicInterrupt) -> Result<(), GicError> {
-    gic::disable(interrupt.intid)?;
-    gic::clear(interrupt.intid)?;
-    gic::set_trigger(interrupt.intid, interrupt.trigger)?;
-    let first = spec
-        .guest
-        .cpus
-        .first()
-        .and_then(|cpu| percpu::of(native(u64::from(*cpu))));
-    first.map_or(Ok(()), |cpu| gic::route(interrupt.intid, cpu))
 }

@@ -12,6 +12,7 @@
 //! device while a walker works, which takes `devices` but not `memory`. Who takes both takes `memory` first.
 
 mod build;
+mod claim;
 mod control;
 mod cpu_interface;
 mod exits;
@@ -25,12 +26,13 @@ mod messages;
 mod passed;
 mod restart;
 mod run;
+mod spec;
 mod terminal;
 mod tlb;
 
-pub use build::{PassedFunction, PhysicalBar, Spec};
 pub use guest::{Guest, State};
 pub use interrupts::{claim_interrupt, forward};
+pub use spec::{PassedDevice, PassedFunction, PhysicalBar, Spec};
 pub use tlb::invalidate_cpus;
 
 use stage2::Invalidate;
