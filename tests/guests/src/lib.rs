@@ -9,6 +9,7 @@ pub mod bars;
 pub mod clock;
 pub mod console;
 mod cpu;
+pub mod dma;
 pub mod edu;
 pub mod hypervisor;
 pub mod interrupts;

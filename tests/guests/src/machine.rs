@@ -98,6 +98,16 @@ impl Machine {
         Some(unsafe { Page::new(address, size) })
     }
 
+    /// The first device of that kind on a bus of the machine's, with the bus and what is around that.
+    pub(crate) fn on_a_bus(&self, compatible: &str) -> Option<[FdtNode<'_, 'static>; 3]> {
+        let machine = self.tree.find_node("/machine")?;
+        let is_that =
+            |node: &FdtNode<'_, 'static>| node.compatible().is_some_and(|all| all.all().any(|one| one == compatible));
+        machine
+            .children()
+            .find_map(|bus| Some([machine, bus, bus.children().find(is_that)?]))
+    }
+
     /// The interrupt that the pin of `function` raises (PCI bus binding, `interrupt-map`).
     pub fn interrupt_of(&self, function: Function) -> Option<u32> {
         let pin = self.pci?.pin(function);
@@ -119,11 +129,11 @@ impl Machine {
     }
 }
 
-fn property(node: Option<FdtNode<'_, 'static>>, name: &str) -> Option<&'static [u8]> {
+pub(crate) fn property(node: Option<FdtNode<'_, 'static>>, name: &str) -> Option<&'static [u8]> {
     node?.property(name).map(|property| property.value)
 }
 
-fn cells(bytes: &[u8]) -> impl Iterator<Item = u32> + '_ {
+pub(crate) fn cells(bytes: &[u8]) -> impl Iterator<Item = u32> + '_ {
     bytes
         .chunks_exact(4)
         .filter_map(|cell| Some(u32::from_be_bytes(cell.try_into().ok()?)))

@@ -19,7 +19,7 @@ use crate::setup::{self, Tools};
 use crate::symbols;
 
 /// A guest's image.
-pub(crate) const GUESTS: [&str; 2] = ["alice", "mallory"];
+pub(crate) const GUESTS: [&str; 3] = ["alice", "copier", "mallory"];
 /// The SMMU drivers that are packed as components: the binary's name is the component's.
 pub(crate) const COMPONENTS: [&str; 2] = ["smmu-v2", "smmu-v3"];
 
