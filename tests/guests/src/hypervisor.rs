@@ -1,7 +1,8 @@
 //! Calls to the hypervisor.
 
 use guest_abi::{PEERS_RUNNING, RELINQUISH, SUCCESS};
-use smccc::{Hvc, hvc64, psci};
+use smccc::psci::Version;
+use smccc::{Hvc, Smc, hvc64, psci};
 
 fn call(function: u32, first: u64, second: u64) -> i64 {
     let mut arguments = [0; 17];
@@ -23,6 +24,11 @@ pub fn relinquish(ipa: u64, size: u64) -> Result<(), i64> {
 /// How many other guests are running; 0 if the hypervisor does not say.
 pub fn peers_running() -> u64 {
     u64::try_from(call(PEERS_RUNNING, 0, 0)).unwrap_or(0)
+}
+
+/// The version of PSCI, asked for by HVC and by SMC; nothing where no version came.
+pub fn psci_versions() -> [Option<Version>; 2] {
+    [psci::version::<Hvc>(), psci::version::<Smc>()].map(Result::ok)
 }
 
 /// Turns the guest off.

@@ -2,7 +2,7 @@
 
 use super::System;
 use super::given::{Given, Left};
-use dma::{GuestId, MasterId};
+use dma::{GuestId, MasterId, State};
 use pci::Bdf;
 use vdev::ecam::Action;
 
@@ -37,7 +37,19 @@ impl System {
                 *left = Left::Traces;
             }
         }
+        self.warn_of_platform(id);
         self.start_ready_guests();
+    }
+
+    /// Says of a platform device whose guest stops, or starts anew, that what it does goes on: nothing resets it.
+    fn warn_of_platform(&self, id: MasterId) {
+        let registry = self.registry.lock();
+        if let Some(given) = self.given(id).filter(|given| given.platform.is_some())
+            && let Some(master) = registry.master(id).filter(|master| master.state() == State::Uncovered)
+        {
+            log::warn!(target: "device", "{}: it has no reset that the core knows: DMA that {} began goes on",
+                master.name, registry.guest_name(given.guest));
+        }
     }
 
     /// Resets a function if a guest had it, and has it no more. Whether nothing is left in it, or a guest has it still.

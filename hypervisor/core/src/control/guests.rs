@@ -90,6 +90,7 @@ impl System {
         let platform: Vec<PassedDevice<'_>> = mine()
             .filter(may_have)
             .filter_map(|given| given.platform.as_ref())
+            .inspect(|device| device.announce(&self.tree, guest))
             .map(|device| PassedDevice {
                 node: self.tree.node(device.node),
                 pages: &device.pages,

@@ -54,14 +54,17 @@ impl System {
         for smmu in &verdict.open {
             log::error!(target: "run", "{smmu}");
         }
-        match verdict.not_isolated {
+        for (guest, devices) in &verdict.exposed {
+            log::warn!(target: "run", "{guest} COULD READ AND WRITE EVERYTHING, all guests' memory and the hypervisor's: nothing isolated {}",
+                devices.join(", "));
+        }
+        match verdict.exposed.iter().map(|(_, devices)| devices.len()).sum() {
             0 if verdict.open.is_empty() => {
                 log::info!(target: "run", "every device of a guest was isolated or blocked")
             }
             0 => {}
-            count => {
-                log::warn!(target: "run", "{count} devices were NOT ISOLATED: their guests could reach all memory")
-            }
+            1 => log::warn!(target: "run", "1 device was NOT ISOLATED"),
+            count => log::warn!(target: "run", "{count} devices were NOT ISOLATED"),
         }
         let ((heap, heap_size), (pool, pool_size)) = (memory::heap_usage(), memory::pool_usage());
         log::info!(target: "memory", "the core uses {} of {} KiB heap, {} of {} KiB frames",

@@ -11,8 +11,8 @@ use alloc::vec::Vec;
 pub struct Verdict {
     /// SMMUs that were open at some time: a line for each, with the devices of guests behind it.
     pub open: Vec<String>,
-    /// Devices that no SMMU describes, and that guests were given all the same.
-    pub not_isolated: usize,
+    /// Guests that were given devices which no SMMU describes, each with these devices.
+    pub exposed: Vec<(String, Vec<String>)>,
 }
 
 impl Registry {
@@ -66,11 +66,17 @@ impl Registry {
             };
             Some(format!("{} WAS OPEN: {why}; {devices}", smmu.path))
         });
+        let mut exposed: Vec<(String, Vec<String>)> = Vec::new();
+        for (master, given) in assigned().filter(|(master, _)| master.state == State::Uncovered) {
+            let guest = self.guest_name(given.guest);
+            match exposed.iter_mut().find(|(known, _)| known == guest) {
+                Some((_, devices)) => devices.push(master.name.clone()),
+                None => exposed.push((guest.to_string(), alloc::vec![master.name.clone()])),
+            }
+        }
         Verdict {
             open: open.collect(),
-            not_isolated: assigned()
-                .filter(|(master, _)| master.state == State::Uncovered)
-                .count(),
+            exposed,
         }
     }
 }
@@ -79,7 +85,8 @@ impl Registry {
 mod tests {
     use super::*;
     use crate::tests::{covered, given, registry};
-    use crate::{Coverage, MasterSpec, NotNow};
+    use crate::{Assignment, Coverage, MasterSpec, NotNow};
+    use partition::Dma;
 
     #[test]
     fn whatever_is_behind_an_open_smmu_is_refused_for_good() {
@@ -138,6 +145,22 @@ mod tests {
              perhaps behind it, since no stream is known: lost of alice\n\
              /smmu@2 WAS OPEN: stuck; perhaps behind it, since no stream is known: lost of alice"
         );
-        assert_eq!(registry.verdict().not_isolated, 0);
+        assert_eq!(registry.verdict().exposed, []);
+    }
+
+    #[test]
+    fn guests_with_devices_that_nothing_isolates_are_named_with_them() {
+        let (mut registry, a, _) = registry();
+        let uncovered = |name, guest, dma| MasterSpec {
+            coverage: Coverage::Uncovered,
+            assignment: given(guest).map(|given| Assignment { dma, ..given }),
+            ..covered(name, &[], None)
+        };
+        registry.add_master(covered("behind", &[(a, 1)], given(0)), 0);
+        registry.add_master(uncovered("dma", 1, Dma::Trusted), 0);
+        registry.add_master(uncovered("not asked for", 0, Dma::Isolated), 0);
+        registry.add_master(uncovered("usb", 1, Dma::Trusted), 0);
+        let expected = ("mallory".to_string(), ["dma", "usb"].map(String::from).to_vec());
+        assert_eq!(registry.verdict().exposed, [expected]);
     }
 }

@@ -14,7 +14,7 @@ mod program {
     use core::fmt;
     use guests::dma::{Copied, DmaEngine};
     use guests::ram::{Page, pattern, secret};
-    use guests::{Machine, println, probe_read32};
+    use guests::{Machine, hypervisor, println, probe_read32};
 
     guests::entry!(run);
 
@@ -34,6 +34,10 @@ mod program {
     fn run(machine: Machine) {
         let memory = &machine.memory;
         println!("copier: up, memory {:#x}-{:#x}", memory.start, memory.end - 1);
+        match hypervisor::psci_versions() {
+            [Some(hvc), Some(smc)] => println!("psci {hvc} by hvc, {smc} by smc"),
+            _ => println!("psci: NO ANSWER"),
+        }
         if let Err(missing) = work(&machine) {
             println!("copier: {missing}");
         }
