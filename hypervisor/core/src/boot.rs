@@ -156,7 +156,9 @@ fn find_console(tree: &Tree) -> Option<GicInterrupt> {
     let chosen = tree.chosen().stdout().map(|(node, _)| node);
     let first = || tree.compatible(&known).find(is_usable);
     let node = chosen.filter(is_usable);
-    let node = node.or_else(|| tree.alias("serial0").filter(is_usable)).or_else(first)?;
+    let node = node
+        .or_else(|| tree.alias("serial0").filter(is_usable))
+        .or_else(first)?;
     let window = node.reg(0).ok()?;
     let registers = mmu::map_device(window.address(), window.size()).ok()?;
     let compatible: Vec<&str> = node.compatibles().collect();

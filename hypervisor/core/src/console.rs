@@ -16,9 +16,9 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use mmio::Region;
 use pl011::Pl011;
 pub use pl011::WINDOW;
-pub use uart::{Uart, compatible};
 use shell::{Editor, Event};
 use spin::Mutex;
+pub use uart::{Uart, compatible};
 
 /// Bytes of one guest line that are printed; the rest is cut off.
 const GUEST_LINE_LENGTH: usize = 256;

@@ -65,7 +65,9 @@ impl<'t> Node<'t> {
         while let Some((node, above)) = bus.and_then(|node| Some((node, node.parent()?))) {
             if let Some(ranges) = node.property("dma-ranges").filter(|p| !p.bytes().is_empty()) {
                 let own = entries(&ranges, node, above)?;
-                let pairs = windows.iter().flat_map(|window| own.iter().map(move |own| (window, own)));
+                let pairs = windows
+                    .iter()
+                    .flat_map(|window| own.iter().map(move |own| (window, own)));
                 windows = pairs.filter_map(|(window, own)| window.through(own)).collect();
                 if windows.len() > MAX_WINDOWS {
                     return Err(ranges.error(Problem::TooMany {

@@ -101,8 +101,10 @@ impl Machine {
     /// The first device of that kind on a bus of the machine's, with the bus and what is around that.
     pub(crate) fn on_a_bus(&self, compatible: &str) -> Option<[FdtNode<'_, 'static>; 3]> {
         let machine = self.tree.find_node("/machine")?;
-        let is_that =
-            |node: &FdtNode<'_, 'static>| node.compatible().is_some_and(|all| all.all().any(|one| one == compatible));
+        let is_that = |node: &FdtNode<'_, 'static>| {
+            node.compatible()
+                .is_some_and(|all| all.all().any(|one| one == compatible))
+        };
         machine
             .children()
             .find_map(|bus| Some([machine, bus, bus.children().find(is_that)?]))

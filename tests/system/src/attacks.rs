@@ -11,6 +11,10 @@ use serde::Deserialize;
 pub struct Attacks {
     /// How each of them has to end.
     pub verdict: Outcome,
+    /// Those of the list that are tried, where that is not all of them.
+    pub only: Option<Vec<String>>,
+    /// The phases in which they are tried, where that is not all of them.
+    pub phases: Option<Vec<String>>,
     /// What a phase is called in this story, where that is another name.
     #[serde(default)]
     pub rename: BTreeMap<String, String>,
@@ -71,10 +75,18 @@ impl Catalogue {
 
     /// Every attack in every phase, with the phases' names of `attacks`.
     pub fn tries<'a>(&'a self, attacks: &'a Attacks) -> impl Iterator<Item = (&'a Attack, &'a str)> {
-        self.attack.iter().flat_map(move |attack| {
+        let is_one = |wanted: &Option<Vec<String>>, name: &String| {
+            wanted.as_ref().is_none_or(|wanted| wanted.contains(name))
+        };
+        let tried = self
+            .attack
+            .iter()
+            .filter(move |attack| is_one(&attacks.only, &attack.name));
+        tried.flat_map(move |attack| {
             attack
                 .phases
                 .iter()
+                .filter(move |phase| is_one(&attacks.phases, phase))
                 .map(move |phase| (attack, attacks.rename.get(phase).unwrap_or(phase).as_str()))
         })
     }
@@ -165,6 +177,8 @@ mod tests {
         let catalogue = Catalogue::from_toml(include_str!("../../stories/attacks.toml")).unwrap();
         let attacks = Attacks {
             verdict: Outcome::Blocked,
+            only: None,
+            phases: None,
             rename: BTreeMap::from([("after".to_string(), "never".to_string())]),
             streams: BTreeMap::new(),
         };
@@ -179,5 +193,17 @@ mod tests {
         unique.sort_unstable();
         unique.dedup();
         assert_eq!(unique.len(), tries.len());
+    }
+
+    #[test]
+    fn a_story_may_have_some_of_them_in_some_phases() {
+        let catalogue = Catalogue::from_toml(include_str!("../../stories/attacks.toml")).unwrap();
+        let text = "verdict = \"succeeded\"\nonly = [\"read-alice\", \"read-core\"]\nphases = [\"after\"]";
+        let attacks: Attacks = toml::from_str(text).unwrap();
+        let tries = catalogue.tries(&attacks);
+        let tries: Vec<_> = tries
+            .map(|(attack, phase)| (attack.name.as_str(), phase))
+            .collect();
+        assert_eq!(tries, [("read-alice", "after"), ("read-core", "after")]);
     }
 }

@@ -352,7 +352,8 @@ pub fn with_device<R>(address: u64, size: u64, work: impl FnOnce(&Region) -> R) 
 pub fn write_word(address: u64, value: u64) -> Result<(), MapError> {
     let start = native(address);
     let range = start..start.saturating_add(size_of::<u64>());
-    if address == 0 || !address.is_multiple_of(8) || !memory::is_ram(&(range.start as u64..range.end as u64)) {
+    if address == 0 || !address.is_multiple_of(8) || !memory::is_ram(&(range.start as u64..range.end as u64))
+    {
         return Err(MapError::NotMemory(range));
     }
     with_vacant(range.clone(), Kind::Data, |_| {

@@ -39,11 +39,7 @@ enum StartError {
 /// The tree's CPUs cannot be read.
 pub fn start_all(tree: &Tree) -> Result<(), ReadError> {
     let own = percpu::own_affinity();
-    let others: Vec<Cpu> = tree
-        .cpus()?
-        .into_iter()
-        .filter(|cpu| cpu.mpidr != own)
-        .collect();
+    let others: Vec<Cpu> = tree.cpus()?.into_iter().filter(|cpu| cpu.mpidr != own).collect();
     // All before the first of them starts: CPUs may share the word that a spin table releases them by.
     let prepared: Vec<_> = (1..)
         .zip(&others)

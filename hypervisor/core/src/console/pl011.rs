@@ -87,7 +87,11 @@ impl<B: Bus + Send> Port for Pl011<B> {
     }
 
     fn interrupt(&self, on: bool) {
-        let mask = if on { UARTIMSC::RX::SET + UARTIMSC::RT::SET } else { UARTIMSC::RX::CLEAR };
+        let mask = if on {
+            UARTIMSC::RX::SET + UARTIMSC::RT::SET
+        } else {
+            UARTIMSC::RX::CLEAR
+        };
         Mask::at(&self.0).write(mask);
     }
 }

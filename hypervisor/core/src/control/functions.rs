@@ -45,7 +45,9 @@ impl System {
     fn warn_of_platform(&self, id: MasterId) {
         let registry = self.registry.lock();
         if let Some(given) = self.given(id).filter(|given| given.platform.is_some())
-            && let Some(master) = registry.master(id).filter(|master| master.state() == State::Uncovered)
+            && let Some(master) = registry
+                .master(id)
+                .filter(|master| master.state() == State::Uncovered)
         {
             log::warn!(target: "device", "{}: it has no reset that the core knows: DMA that {} began goes on",
                 master.name, registry.guest_name(given.guest));

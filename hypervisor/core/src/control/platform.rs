@@ -39,10 +39,7 @@ pub enum Unfit {
     #[error(
         "its registers at {registers} lie in one page with those of {other}, and a page goes to one guest: give it both"
     )]
-    SharedPage {
-        registers: AddressRange,
-        other: String,
-    },
+    SharedPage { registers: AddressRange, other: String },
     #[error("its interrupt {0} is one that each CPU has for itself")]
     PrivateInterrupt(u32),
 }
@@ -97,7 +94,11 @@ impl PlatformDevice {
             log::warn!(target: "device", "{node}: where it finds memory is not known: {error}");
             Vec::new()
         });
-        let pages: Vec<String> = self.pages.iter().map(|pages| format!("{:#x}", pages.start)).collect();
+        let pages: Vec<String> = self
+            .pages
+            .iter()
+            .map(|pages| format!("{:#x}", pages.start))
+            .collect();
         let sees: Vec<String> = windows.iter().map(describe).collect();
         log::info!(target: "device", "{node}: registers at {}, {} interrupts; its DMA sees {}",
             pages.join(", "), self.interrupts.len(), if sees.is_empty() { "no memory".to_string() } else { sees.join(", ") });
@@ -159,9 +160,8 @@ fn add(pages: &mut Vec<Range<u64>>, new: Range<u64>) {
 /// that is not of `all`, or that the core uses. What is below a device is a part of it.
 fn neighbour<'t>(tree: &'t Tree, node: Node<'t>, page: &Range<u64>, all: &[NodeId]) -> Option<Node<'t>> {
     let is_wanted = |other: &Node<'_>| other.ancestors().any(|above| all.contains(&above.id()));
-    let is_there = |range: &AddressRange| {
-        !range.is_empty() && overlaps(page, &(range.address()..range.end()))
-    };
+    let is_there =
+        |range: &AddressRange| !range.is_empty() && overlaps(page, &(range.address()..range.end()));
     let is_in_the_way = |other: &Node<'_>| {
         let registers = other.regs().unwrap_or_default();
         let is_ours = |range: &AddressRange| mmu::is_ours(range.address(), range.size());
@@ -177,7 +177,10 @@ fn interrupts(node: &Node<'_>) -> Result<Vec<GicInterrupt>, Unfit> {
         log::warn!(target: "device", "{node}: its interrupts do not come to a guest: {error}");
         Vec::new()
     });
-    match interrupts.iter().find(|interrupt| !gic::is_shared(interrupt.intid)) {
+    match interrupts
+        .iter()
+        .find(|interrupt| !gic::is_shared(interrupt.intid))
+    {
         Some(private) => Err(Unfit::PrivateInterrupt(private.intid)),
         None => Ok(interrupts),
     }

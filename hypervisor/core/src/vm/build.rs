@@ -370,10 +370,7 @@ fn check_pages(
 ) -> Result<(), BuildError> {
     let what = |pages: &Range<u64>| {
         let mut memory = guest.memory.iter();
-        if layout
-            .overlapping(pages.start, pages.end - pages.start)
-            .is_some()
-        {
+        if layout.overlapping(pages.start, pages.end - pages.start).is_some() {
             Some("a virtual device")
         } else if memory.any(|region| pages.start < region.ipa + region.size && region.ipa < pages.end) {
             Some("memory")
@@ -381,7 +378,10 @@ fn check_pages(
             None
         }
     };
-    let mut occupied = device.pages.iter().filter_map(|pages| Some((pages, what(pages)?)));
+    let mut occupied = device
+        .pages
+        .iter()
+        .filter_map(|pages| Some((pages, what(pages)?)));
     match occupied.next() {
         Some((pages, what)) => Err(BuildError::Occupied {
             device: device.node.path(),

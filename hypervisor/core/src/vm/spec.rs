@@ -98,9 +98,7 @@ impl Spec<'_> {
 
     /// The interrupt of the guest's slots: one that no function has.
     pub(super) fn slot_interrupt(&self) -> Option<u32> {
-        let is_free = |intid: &u32| {
-            self.lines().all(|(_, interrupt)| interrupt.intid != *intid)
-        };
+        let is_free = |intid: &u32| self.lines().all(|(_, interrupt)| interrupt.intid != *intid);
         let mut free = (layout::UART_INTERRUPT + 1..vgic::SPI_END).filter(is_free);
         free.next().filter(|_| !self.slots.is_empty())
     }

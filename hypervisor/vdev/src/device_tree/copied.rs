@@ -92,7 +92,9 @@ pub fn left_out<'t>(node: &Node<'t>) -> impl Iterator<Item = &'t str> {
 fn is_reference(name: &str) -> bool {
     let numbered = name.strip_prefix("pinctrl-").unwrap_or_default();
     REFERENCES.contains(&name)
-        || ["-supply", "-gpio", "-gpios"].iter().any(|end| name.ends_with(end))
+        || ["-supply", "-gpio", "-gpios"]
+            .iter()
+            .any(|end| name.ends_with(end))
         || numbered.parse::<u32>().is_ok()
 }
 
@@ -105,7 +107,9 @@ pub(super) fn write(fdt: &mut FdtWriter, devices: &[Copied<'_>]) -> Result<(), E
     let place = fdt.begin_node(PLACE)?;
     fdt.property_string("compatible", "simple-bus")?;
     // The addresses of the machine are those of the guest.
-    keep(fdt, root, |name| OF_A_BUS.contains(&name) && !name.ends_with("ranges"))?;
+    keep(fdt, root, |name| {
+        OF_A_BUS.contains(&name) && !name.ends_with("ranges")
+    })?;
     fdt.property_null("ranges")?;
     below(fdt, root, devices)?;
     Ok(fdt.end_node(place)?)
