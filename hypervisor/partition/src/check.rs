@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::String;
 
 use crate::error::{PartitionError, Problem};
-use crate::{BLOCK, Guest, IPA_END, MemoryRegion, PAGE, Partition, When};
+use crate::{BLOCK, DeviceName, Guest, IPA_END, MemoryRegion, PAGE, Partition, Wait, When};
 
 type Result<T> = core::result::Result<T, PartitionError>;
 
@@ -71,6 +71,10 @@ fn check_devices(place: &str, before: &[Guest], guest: &Guest) -> Result<()> {
                 owner: owner.name.clone(),
             };
             return Err(PartitionError::value(place, "device", &device.name, problem));
+        }
+        let arrives = matches!(device.wait, Wait::Device | Wait::Slot);
+        if arrives && matches!(device.name, DeviceName::Path(_)) {
+            return Err(PartitionError::value(place, "device", &device.name, Problem::CannotArrive));
         }
     }
     Ok(())

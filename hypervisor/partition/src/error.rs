@@ -158,6 +158,9 @@ pub enum Problem {
         /// The guest that has it.
         owner: String,
     },
+    /// A platform device that is to arrive while its guest runs.
+    #[error("is no PCI function, so it cannot arrive in a guest that runs; write wait = \"guest\" or \"no\"")]
+    CannotArrive,
     /// Sealed too early.
     #[error("seals loading before the component is loaded at {delay_ms} ms; make it later")]
     SealedTooEarly {

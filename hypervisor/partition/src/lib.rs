@@ -50,6 +50,7 @@ pub const BLOCK: u64 = 2 << 20;
 ///
 /// - there is a guest, and no limit of this crate is exceeded;
 /// - names are unique, and the guest that has the console is there; no physical CPU and no device is given to two guests, or twice to one;
+/// - only PCI functions arrive while their guests run;
 /// - memory is aligned, not empty and does not wrap; regions of one guest do not overlap in
 ///   guest-physical addresses, and no two regions with a fixed place overlap in physical addresses;
 /// - loading is sealed after the component is to be loaded.

@@ -109,6 +109,16 @@ fn devices_are_checked() {
         device(|device| (device.pci, device.path) = (None, Some("soc/dma"))),
         &["path = soc/dma", "begins with /"],
     );
+    for wait in ["device", "slot"] {
+        let platform = move |raw: &mut Raw| {
+            let device = &mut raw.guests[1].devices[0];
+            (device.pci, device.path, device.wait) = (None, Some("/soc/dma@7e007000"), wait);
+        };
+        refused(
+            platform,
+            &["device = /soc/dma@7e007000", "cannot arrive", "wait = \"guest\""],
+        );
+    }
     refused(
         device(|device| device.wait = "maybe"),
         &["wait = maybe", "guest, device, slot and no"],
