@@ -9,6 +9,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::project::{Project, step};
+
 /// apt with everything of its own but the sources.
 pub(crate) struct Apt {
     folder: PathBuf,
@@ -16,13 +18,29 @@ pub(crate) struct Apt {
 }
 
 impl Apt {
-    /// Whether this machine has an apt.
-    pub(crate) fn is_here() -> bool {
-        Path::new("/usr/bin/apt-get").is_file()
+    /// One that knows Debian's packages. `who` needs it, in the lines of progress; everything it keeps is among what xtask makes.
+    ///
+    /// # Errors
+    /// There is no apt on this machine, or it cannot fetch the list of packages.
+    pub(crate) fn ready(project: &Project, who: &str) -> Result<Self> {
+        ensure!(
+            Path::new("/usr/bin/apt-get").is_file(),
+            "what is needed comes from Debian's packages, and there is no apt here"
+        );
+        let apt = Apt::new(&project.out())?;
+        step(
+            who,
+            "asking for the list of Debian's arm64 packages (some 15 MB, once)",
+        );
+        // Without this a server that cannot be reached is no error.
+        let strict = "-oAPT::Update::Error-Mode=any";
+        apt.output("apt-get", &["update", "-q", strict])
+            .context("apt cannot fetch Debian's list of packages")?;
+        Ok(apt)
     }
 
     /// One that keeps everything below `folder`.
-    pub(crate) fn new(folder: &Path) -> Result<Self> {
+    fn new(folder: &Path) -> Result<Self> {
         let root = folder.join("apt");
         for part in ["lists/partial", "cache/archives/partial", "state", "sources"] {
             fs::create_dir_all(root.join(part))?;
@@ -69,15 +87,33 @@ impl Apt {
         })
     }
 
-    /// Fetches the list of packages.
-    pub(crate) fn update(&self) -> Result<()> {
-        // Without this a server that cannot be reached is no error.
-        let strict = "-oAPT::Update::Error-Mode=any";
-        self.output("apt-get", &["update", "-q", strict]).map(|_| ())
+    /// The kernel's package, whose name has a version, that `newest` depends on.
+    pub(crate) fn kernel(&self, newest: &str) -> Result<String> {
+        let listed = self.output("apt-cache", &["depends", newest])?;
+        let kernel = kernel_among(&listed).with_context(|| {
+            format!("the apt sources of this machine have no {newest} for arm64; /etc/apt names them")
+        })?;
+        Ok(kernel.to_string())
+    }
+
+    /// Fetches a package of about `size` and unpacks the files whose paths match one of `patterns`.
+    pub(crate) fn unpack(
+        &self,
+        who: &str,
+        (package, size): (&str, &str),
+        patterns: &[&str],
+        into: &Path,
+    ) -> Result<()> {
+        step(who, format!("fetching {package} ({size}, once)"));
+        let archive = self
+            .download(package)
+            .with_context(|| format!("apt cannot fetch {package}"))?;
+        unpack(&archive, patterns, into)?;
+        fs::remove_file(&archive).with_context(|| format!("cannot remove {}", archive.display()))
     }
 
     /// Fetches a package; where its archive is.
-    pub(crate) fn download(&self, package: &str) -> Result<PathBuf> {
+    fn download(&self, package: &str) -> Result<PathBuf> {
         self.output("apt-get", &["download", "-q", package])?;
         let prefix = format!("{package}_");
         let entries = fs::read_dir(&self.folder)?;
@@ -112,7 +148,7 @@ impl Apt {
 }
 
 /// Unpacks the files of a package whose paths match one of `patterns`.
-pub(crate) fn unpack(archive: &Path, patterns: &[&str], into: &Path) -> Result<()> {
+fn unpack(archive: &Path, patterns: &[&str], into: &Path) -> Result<()> {
     fs::create_dir_all(into)?;
     let mut reader = Command::new("dpkg-deb")
         .arg("--fsys-tarfile")
@@ -136,4 +172,25 @@ pub(crate) fn unpack(archive: &Path, patterns: &[&str], into: &Path) -> Result<(
         archive.display()
     );
     Ok(())
+}
+
+/// The kernel that the answer of `apt-cache depends` names.
+fn kernel_among(listed: &str) -> Option<&str> {
+    listed
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Depends: "))
+        .find(|package| package.starts_with("linux-image-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_kernel_is_found_in_what_apt_says() {
+        let listed = "linux-image-cloud-arm64\n  Depends: linux-image-6.1.0-56-cloud-arm64\n";
+        assert_eq!(kernel_among(listed), Some("linux-image-6.1.0-56-cloud-arm64"));
+        assert_eq!(kernel_among("linux-image-cloud-arm64\n"), None);
+        assert_eq!(kernel_among(""), None);
+    }
 }

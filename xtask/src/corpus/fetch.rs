@@ -1,13 +1,15 @@
 //! Fetches Debian's arm64 kernels and keeps the device trees in them.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow};
 
-use crate::apt::{self, Apt};
-use crate::project::{Project, step};
+use crate::apt::Apt;
+use crate::project::Project;
 
+/// Who fetches, in the lines of progress.
+const WHO: &str = "corpus";
 /// The kernels whose trees are read: the first characters of their packages' names.
 const KERNELS: [&str; 2] = ["linux-image-6.1.0-", "linux-image-6.12."];
 /// What the names end with: the plain, signed kernel for 64-bit Arm.
@@ -21,17 +23,9 @@ pub(crate) fn kernel_trees(project: &Project) -> Result<PathBuf> {
     if complete.is_file() {
         return Ok(trees);
     }
-    ensure!(
-        Apt::is_here(),
-        "the trees come from Debian's packages, and there is no apt here: unpack Debian's arm64 kernels elsewhere and give \
-         their folder with --folder"
-    );
-    let apt = Apt::new(&folder)?;
-    step(
-        "corpus",
-        "asking for the list of Debian's arm64 packages (some 15 MB)",
-    );
-    apt.update()?;
+    let apt = Apt::ready(project, WHO).map_err(|error| {
+        anyhow!("{error:#}; or unpack Debian's arm64 kernels elsewhere and give their folder with --folder")
+    })?;
     let listed = apt.output("apt-cache", &["pkgnames"])?;
     for start in KERNELS {
         let package = newest(&listed, start).with_context(|| {
@@ -43,9 +37,11 @@ pub(crate) fn kernel_trees(project: &Project) -> Result<PathBuf> {
         if trees.join(package).is_dir() {
             continue;
         }
-        step("corpus", format!("fetching {package} (60 to 100 MB)"));
-        let archive = apt.download(package)?;
-        keep_trees(&archive, package, &trees)?;
+        // A name of its own until it is whole, so that what was interrupted is not taken for complete.
+        let partial = trees.join(format!("{package}.partial"));
+        let _not_there = fs::remove_dir_all(&partial);
+        apt.unpack(WHO, (package, "60 to 100 MB"), &["*.dtb"], &partial)?;
+        fs::rename(&partial, trees.join(package))?;
     }
     fs::write(&complete, "")?;
     Ok(trees)
@@ -69,17 +65,6 @@ fn newest<'l>(listed: &'l str, start: &str) -> Option<&'l str> {
         .lines()
         .filter(|name| is_plain(name))
         .max_by_key(|name| numbers(name))
-}
-
-/// Keeps the trees of a package, and nothing else of it.
-fn keep_trees(archive: &Path, package: &str, trees: &Path) -> Result<()> {
-    // A name of its own until it is whole, so that what was interrupted is not taken for complete.
-    let partial = trees.join(format!("{package}.partial"));
-    let _not_there = fs::remove_dir_all(&partial);
-    apt::unpack(archive, &["*.dtb"], &partial)?;
-    fs::rename(&partial, trees.join(package))?;
-    fs::remove_file(archive)?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -3,13 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 
 use super::modules;
-use crate::apt::{self, Apt};
+use crate::apt::Apt;
 use crate::build::Member;
-use crate::project::{Project, step};
+use crate::project::Project;
 
+/// Who fetches, in the lines of progress.
+const WHO: &str = "guest";
 /// Depends on the newest kernel for virtual machines.
 const NEWEST_KERNEL: &str = "linux-image-cloud-arm64";
 /// A busybox that needs no libraries.
@@ -30,7 +32,7 @@ impl Debian {
         let folder = project.out().join("guest");
         let debian = Debian { folder };
         if !debian.complete().is_file() {
-            let fetched = debian.fetch();
+            let fetched = debian.fetch(project);
             fetched.map_err(|error| anyhow!("{error:#}\n{BY_HAND}"))?;
         }
         Ok(debian)
@@ -45,35 +47,13 @@ impl Debian {
         self.folder.join("unpacked")
     }
 
-    fn fetch(&self) -> Result<()> {
-        ensure!(
-            Apt::is_here(),
-            "the guest's kernel comes from Debian's packages, and there is no apt here"
-        );
-        let apt = Apt::new(&self.folder)?;
-        step(
-            "guest",
-            "asking for the list of Debian's arm64 packages (some 15 MB, once)",
-        );
-        apt.update()
-            .context("apt cannot fetch Debian's list of packages")?;
-        let listed = apt.output("apt-cache", &["depends", NEWEST_KERNEL])?;
-        let kernel = kernel_among(&listed).with_context(|| {
-            format!("the apt sources of this machine have no {NEWEST_KERNEL} for arm64; /etc/apt names them")
-        })?;
+    fn fetch(&self, project: &Project) -> Result<()> {
+        let apt = Apt::ready(project, WHO)?;
+        let kernel = apt.kernel(NEWEST_KERNEL)?;
         let _not_there = fs::remove_dir_all(self.unpacked());
         let patterns = ["./boot/vmlinuz-*", "./lib/modules/*"];
-        for (package, patterns, size) in [
-            (kernel, &patterns[..], "20 to 40 MB"),
-            (BUSYBOX, &["./bin/busybox"], "1 MB"),
-        ] {
-            step("guest", format!("fetching {package} ({size}, once)"));
-            let archive = apt
-                .download(package)
-                .with_context(|| format!("apt cannot fetch {package}"))?;
-            apt::unpack(&archive, patterns, &self.unpacked())?;
-            fs::remove_file(&archive)?;
-        }
+        apt.unpack(WHO, (&kernel, "20 to 40 MB"), &patterns, &self.unpacked())?;
+        apt.unpack(WHO, (BUSYBOX, "1 MB"), &["./bin/busybox"], &self.unpacked())?;
         fs::write(self.complete(), kernel)?;
         Ok(())
     }
@@ -110,25 +90,4 @@ impl Debian {
 
 fn read(file: &Path) -> Result<Vec<u8>> {
     fs::read(file).with_context(|| format!("cannot read {}", file.display()))
-}
-
-/// The kernel that the answer of `apt-cache depends` names.
-fn kernel_among(listed: &str) -> Option<&str> {
-    listed
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("Depends: "))
-        .find(|package| package.starts_with("linux-image-"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_newest_kernel_is_found_in_what_apt_says() {
-        let listed = "linux-image-cloud-arm64\n  Depends: linux-image-6.1.0-56-cloud-arm64\n";
-        assert_eq!(kernel_among(listed), Some("linux-image-6.1.0-56-cloud-arm64"));
-        assert_eq!(kernel_among("linux-image-cloud-arm64\n"), None);
-        assert_eq!(kernel_among(""), None);
-    }
 }
