@@ -32,6 +32,8 @@ pub(crate) enum Boot<'a> {
         core: &'a Path,
         /// The bundle.
         bundle: &'a Path,
+        /// A device tree, if QEMU makes none.
+        tree: Option<&'a Path>,
     },
     /// Our firmware at EL3, which starts the core that lies in memory.
     Bench {
@@ -81,9 +83,17 @@ impl Boot<'_> {
                     push("-dtb", tree.display().to_string());
                 }
             }
-            Boot::Stage0 { stage0, core, bundle } => {
+            Boot::Stage0 {
+                stage0,
+                core,
+                bundle,
+                tree,
+            } => {
                 push("-kernel", stage0.display().to_string());
                 push("-initrd", bundle.display().to_string());
+                if let Some(tree) = tree {
+                    push("-dtb", tree.display().to_string());
+                }
                 push("-device", loader(core, STAGED_CORE_ADDRESS));
             }
             Boot::Bench {
@@ -149,6 +159,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) stage0: Option<&'a Path>,
     /// The board's firmware, if it is ours.
     pub(crate) firmware: Option<&'a FirmwareImages>,
+    /// The board's device tree, if QEMU makes none.
+    pub(crate) tree: Option<&'a Path>,
     /// Where files that are made on the way are kept.
     pub(crate) folder: &'a Path,
 }
@@ -164,17 +176,30 @@ pub(crate) fn described_by(
         return on_bench(binding, tools, board, parts, firmware);
     }
     let Parts {
-        core, bundle, folder, ..
+        core,
+        bundle,
+        folder,
+        tree: own,
+        ..
     } = parts;
     if let Some(stage0) = parts.stage0 {
-        let boot = Boot::Stage0 { stage0, core, bundle };
+        let boot = Boot::Stage0 {
+            stage0,
+            core,
+            bundle,
+            tree: own,
+        };
         return Ok(boot.command(tools, board, binding.is_some()));
     }
     let boot = |tree| Boot::Plain { core, bundle, tree }.command(tools, board, binding.is_some());
     let binding = match binding {
-        None | Some(Binding::Generic) => return Ok(boot(None)),
+        None | Some(Binding::Generic) => return Ok(boot(own)),
         Some(other) => other,
     };
+    ensure!(
+        own.is_none(),
+        "the binding {binding} rewrites the tree that QEMU makes, and this board has one from a file: leave out --binding"
+    );
     fs::create_dir_all(folder)?;
     let original = dump_tree(boot(None), &folder.join("qemu.dtb"))?;
     let tree = folder.join(format!("{binding}.dtb"));

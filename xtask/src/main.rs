@@ -33,6 +33,7 @@ mod symbols;
 mod test;
 mod tidy;
 mod topology;
+mod tree;
 mod usage;
 
 use std::process::ExitCode;

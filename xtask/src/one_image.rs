@@ -96,7 +96,7 @@ pub(crate) fn one_image(runs: &[Booted]) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::board::Board;
+    use crate::board::{self, Board};
     use crate::project::Project;
     use crate::scenario;
 
@@ -169,11 +169,11 @@ mod tests {
                 board.machine(named.scenario.iommu)
             })
             .collect();
-        for file in fs::read_dir(project.root.join("boards")).unwrap() {
-            let path = file.unwrap().path();
-            let name = path.file_stem().unwrap().to_str().unwrap();
-            let machine = Board::load(&project, name).unwrap().machine(true);
-            assert!(machines.contains(&machine), "{machine:?}");
+        for name in board::names(&project).unwrap() {
+            let machine = Board::load(&project, &name).unwrap().machine(true);
+            // Its scenarios are not written yet: this fails as soon as they are, and is taken away then.
+            let expected = name != "rpi4";
+            assert_eq!(machines.contains(&machine), expected, "{machine:?}");
         }
         let without = Board::load(&project, "virt").unwrap().machine(false);
         assert!(machines.contains(&without), "{without:?}");

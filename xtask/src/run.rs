@@ -8,9 +8,8 @@ use anyhow::{Context, Result, bail};
 use system_tests::attacks::{Attacks, Catalogue, Outcome, Reports};
 use system_tests::dtb::Binding;
 use system_tests::scenario::Ends;
-use system_tests::story::Story;
 
-use crate::board::Board;
+use crate::board::{Board, Control, NO_IOMMU, NO_IOMMU_PARTITION, Shown};
 use crate::boot::{self, Parts};
 use crate::build::{self, Artifacts, Compiler, FirmwareImages};
 use crate::bundle;
@@ -26,16 +25,31 @@ use crate::usage::wrong;
 
 /// How long a run may take, unless the command line says otherwise.
 const TIMEOUT_S: u64 = 120;
-/// The partition of the control.
-const NO_IOMMU_PARTITION: &str = "tests/partitions/no-iommu.toml";
 
 /// One of the runs that this subcommand offers.
 #[derive(Debug, Clone)]
 struct Plan {
-    story: &'static str,
+    story: String,
     partition: PathBuf,
     /// Which binding describes what is behind the SMMU; nothing on a machine without one.
     binding: Option<Binding>,
+    /// What the column of its attacks is called.
+    column: String,
+    /// What it is compared with.
+    control: Option<Control>,
+}
+
+impl Plan {
+    /// A control on its own; it is compared with nothing.
+    fn of(control: &Control) -> Self {
+        Plan {
+            story: control.story.clone(),
+            partition: control.partition.clone(),
+            binding: None,
+            column: control.column.clone(),
+            control: None,
+        }
+    }
 }
 
 /// Everything a run needs.
@@ -46,6 +60,7 @@ struct Runner<'a> {
     board: &'a Board,
     artifacts: &'a Artifacts,
     firmware: Option<FirmwareImages>,
+    tree: Option<PathBuf>,
     catalogue: &'a Catalogue,
     timeout: Duration,
     verbose: bool,
@@ -67,11 +82,22 @@ impl flags::Run {
         if !self.disk.is_empty() {
             guest::attach(&mut board, &self.disk).map_err(|error| wrong(format!("{error:#}")))?;
         }
-        let plan = self.plan().map_err(wrong)?;
+        let plan = self.plan(&board).map_err(wrong)?;
+        // A story that is wrong is told before anything is built.
+        for story in [
+            Some(&plan.story),
+            plan.control.as_ref().map(|control| &control.story),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            scenario::story(&project, &board, story)?;
+        }
         let tools = setup::ready()?;
         let artifacts = build::build(&project, &tools, self.verbose)?;
         let compiler = Compiler::new(&project, &tools, &artifacts.key, self.verbose);
         let firmware = board.firmware_images(&project, &compiler)?;
+        let tree = board.device_tree(&project)?;
         let archive = bundle::pack_for(&project, &artifacts, &plan.partition)?;
         build::report(&artifacts, archive.len());
         step("image", format!("sha256 {}", one_image::sha256(&artifacts.core)?));
@@ -89,15 +115,15 @@ impl flags::Run {
             board: &board,
             artifacts: &artifacts,
             firmware,
+            tree,
             catalogue: &scenario::catalogue(&project)?,
             timeout: Duration::from_secs(self.timeout.unwrap_or(TIMEOUT_S)),
             verbose: self.verbose,
         };
-        let with_control = plan.story == "main" && !self.no_control;
-        context.run(&plan, with_control)
+        context.run(&plan)
     }
 
-    fn plan(&self) -> Result<Plan> {
+    fn plan(&self, board: &Board) -> Result<Plan> {
         let binding: Binding = self.binding.as_deref().unwrap_or("generic").parse()?;
         if self.timeout == Some(0) {
             bail!("--timeout 0 leaves no time for anything: give it seconds, at least 1");
@@ -112,6 +138,7 @@ impl flags::Run {
                 "--binding conflict has every device refused at boot, and --never-load shows devices that stay pending: leave one of them out"
             );
         }
+        let shown = board.shown();
         let (story, partition) = match (self.no_iommu, self.never_load, &self.partition) {
             (true, true, _) => {
                 bail!("--no-iommu and --never-load exclude each other: without an SMMU there is no driver")
@@ -119,44 +146,51 @@ impl flags::Run {
             (true, _, Some(_)) | (_, true, Some(_)) => {
                 bail!("--partition is a run of its own: leave out --no-iommu and --never-load")
             }
-            (true, false, None) => ("no-iommu", NO_IOMMU_PARTITION.into()),
+            (true, false, None) => (NO_IOMMU, NO_IOMMU_PARTITION.into()),
             (false, true, None) => ("never-load", PathBuf::from("tests/partitions/never-load.toml")),
             (false, false, Some(file)) => (
                 "own",
                 std::path::absolute(file).context("cannot find the partition file")?,
             ),
-            (false, false, None) if binding == Binding::Conflict => {
-                ("binding-conflict", PathBuf::from(bundle::MAIN_PARTITION))
-            }
-            (false, false, None) => ("main", PathBuf::from(bundle::MAIN_PARTITION)),
+            (false, false, None) if binding == Binding::Conflict => ("binding-conflict", shown.partition),
+            (false, false, None) => return Ok(self.main(board.described_by(binding), shown)),
         };
         Ok(Plan {
-            story,
+            story: story.to_string(),
             partition,
-            binding: (!self.no_iommu).then_some(binding),
+            binding: board.described_by(binding).filter(|_| !self.no_iommu),
+            column: if self.no_iommu {
+                "without SMMU".to_string()
+            } else {
+                shown.column
+            },
+            control: None,
         })
+    }
+
+    /// What the board shows.
+    fn main(&self, binding: Option<Binding>, shown: Shown) -> Plan {
+        Plan {
+            story: shown.story,
+            partition: shown.partition,
+            binding,
+            column: shown.column,
+            control: shown.control.filter(|_| !self.no_control),
+        }
     }
 }
 
 impl Runner<'_> {
-    fn run(&self, plan: &Plan, with_control: bool) -> Result<()> {
-        let control = Plan {
-            story: "no-iommu",
-            partition: NO_IOMMU_PARTITION.into(),
-            binding: None,
-        };
+    fn run(&self, plan: &Plan) -> Result<()> {
         // The control runs beside the main run, silently: its machine has CPUs and memory of its own.
         let (main, control) = std::thread::scope(|scope| {
-            let beside = with_control.then(|| {
+            let beside = plan.control.as_ref().map(|control| {
                 let log = self.log("run-control");
                 step(
                     "control",
-                    format!(
-                        "the same attacks without an SMMU run beside this: {}",
-                        log.display()
-                    ),
+                    format!("{} run beside this: {}", control.says, log.display()),
                 );
-                scope.spawn(move || self.boot(&control, false, &log))
+                scope.spawn(move || self.boot(&Plan::of(control), false, &log))
             });
             let main = self.boot(plan, true, &self.log("run"));
             let control = beside.map(|thread| {
@@ -178,19 +212,21 @@ impl Runner<'_> {
 
     /// Boots one machine; shows its console when `live`, and keeps it in `log`.
     fn boot(&self, plan: &Plan, live: bool, log: &Path) -> Result<Judged> {
-        let story = scenario::story(self.project, self.board, plan.story)?;
+        let story = scenario::story(self.project, self.board, &plan.story)?;
         let partition = bundle::partition_member(self.project, &plan.partition)?;
         let archive = bundle::pack(
             &partition,
             &bundle::members_for(self.project, self.artifacts, &partition)?,
         )?;
-        let archive_path = self.project.out().join(format!("bundle-run-{}.cpio", plan.story));
+        let name = if live { "bundle-run" } else { "bundle-run-control" };
+        let archive_path = self.project.out().join(format!("{name}.cpio"));
         build::write_if_changed(&archive_path, &archive)?;
         let parts = Parts {
             core: &self.artifacts.core,
             bundle: &archive_path,
             stage0: None,
             firmware: self.firmware.as_ref(),
+            tree: self.tree.as_deref(),
             folder: &self.project.out().join("run"),
         };
         let command = boot::described_by(plan.binding, self.tools, self.board, parts)?;
@@ -224,9 +260,9 @@ impl Runner<'_> {
 
     fn conclude(&self, plan: &Plan, main: &Judged, control: Option<&Judged>) -> Result<()> {
         println!();
-        let story = scenario::story(self.project, self.board, plan.story)?;
+        let story = scenario::story(self.project, self.board, &plan.story)?;
         if let Some(attacks) = &story.attacks {
-            self.table(&story, attacks, main, control)?;
+            self.table(plan, attacks, main, control)?;
         }
         let mut problems: Vec<String> = self.problems("", main);
         if let Some(control) = control {
@@ -275,33 +311,25 @@ impl Runner<'_> {
             .collect()
     }
 
-    fn table(&self, story: &Story, attacks: &Attacks, main: &Judged, control: Option<&Judged>) -> Result<()> {
-        let control_attacks = match control {
-            Some(_) => scenario::story(self.project, self.board, "no-iommu")?.attacks,
-            None => None,
+    fn table(&self, plan: &Plan, attacks: &Attacks, main: &Judged, control: Option<&Judged>) -> Result<()> {
+        let control_attacks = match (&plan.control, control) {
+            (Some(of), Some(_)) => scenario::story(self.project, self.board, &of.story)?.attacks,
+            _ => None,
         };
-        let own = if story
-            .attacks
+        let compared_with = plan
+            .control
             .as_ref()
-            .is_some_and(|attacks| attacks.verdict == Outcome::Succeeded)
-        {
-            "without SMMU"
-        } else {
-            "with SMMU"
-        };
-        let control_title = if control.is_some() {
-            "control (--no-iommu)"
-        } else {
-            ""
-        };
+            .map_or("", |control| control.column.as_str());
+        let phase = if self.board.has_smmu() { "driver" } else { "phase" };
+        let width = plan.column.chars().count().max(14);
         let row = |columns: [&str; 4]| {
             let [attack, phase, result, compared] = columns;
             println!(
                 "{}",
-                format!(" {attack:<38} {phase:<8} {result:<14} {compared}").trim_end()
+                format!(" {attack:<38} {phase:<8} {result:<width$} {compared}").trim_end()
             );
         };
-        row(["attack", "driver", own, control_title]);
+        row(["attack", phase, &plan.column, compared_with]);
         let tries: Vec<_> = self.catalogue.tries(attacks).collect();
         let control_tries: Vec<_> = control_attacks
             .as_ref()
@@ -342,5 +370,78 @@ pub(crate) fn wrong_end(run: &Run, limit: Duration) -> Option<String> {
             "still running after {} s: QEMU was ended (--timeout allows more)",
             limit.as_secs()
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::MAIN_PARTITION;
+
+    /// What a command line plans on its board.
+    fn plan(line: &str) -> Result<Plan> {
+        let words = ["run"].into_iter().chain(line.split_whitespace());
+        let flags = flags::Xtask::from_vec(words.map(Into::into).collect()).unwrap();
+        let flags::XtaskCmd::Run(run) = flags.subcommand else {
+            unreachable!()
+        };
+        let board = Board::load(&Project::find()?, run.board.as_deref().unwrap_or("virt"))?;
+        run.plan(&board)
+    }
+
+    #[test]
+    fn a_board_with_an_smmu_shows_it_beside_a_control_without() {
+        let shown = plan("").unwrap();
+        assert_eq!(
+            (shown.story.as_str(), shown.column.as_str()),
+            ("main", "with SMMU")
+        );
+        assert_eq!(shown.partition, Path::new(MAIN_PARTITION));
+        assert_eq!(shown.binding, Some(Binding::Generic));
+        let control = Plan::of(&shown.control.unwrap());
+        assert_eq!(
+            (control.story.as_str(), control.column.as_str()),
+            ("no-iommu", "control (--no-iommu)")
+        );
+        assert_eq!(
+            control.partition,
+            plan("--no-iommu").unwrap().partition,
+            "the control is what --no-iommu runs"
+        );
+        assert_eq!(control.binding, None);
+    }
+
+    #[test]
+    fn other_endings_have_no_control() {
+        for (line, story, column) in [
+            ("--no-control", "main", "with SMMU"),
+            ("--no-iommu", "no-iommu", "without SMMU"),
+            ("--never-load", "never-load", "with SMMU"),
+            ("--binding conflict", "binding-conflict", "with SMMU"),
+            ("--partition x", "own", "with SMMU"),
+            ("--board rpi4 --no-control", "trusted", "dma = \"trusted\""),
+        ] {
+            let plan = plan(line).unwrap();
+            assert_eq!(
+                (plan.story.as_str(), plan.column.as_str()),
+                (story, column),
+                "{line}"
+            );
+            assert!(plan.control.is_none(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_board_without_an_smmu_shows_what_its_file_says() {
+        let shown = plan("--board rpi4").unwrap();
+        assert_eq!(shown.story, "trusted");
+        assert_eq!(shown.binding, None);
+        let control = Plan::of(&shown.control.unwrap());
+        assert_eq!(
+            (control.story.as_str(), control.column.as_str()),
+            ("untrusted", "without the flag")
+        );
+        let own = plan("--board rpi4 --partition x").unwrap();
+        assert_eq!((own.story.as_str(), own.binding), ("own", None));
     }
 }

@@ -33,7 +33,7 @@ const AFTERGLOW: Duration = Duration::from_secs(2);
 pub(crate) fn story(project: &Project, board: &Board, name: &str) -> Result<Story> {
     let read = |name: &str| {
         let text = fs::read_to_string(project.root.join(format!("tests/stories/{name}.toml")))?;
-        Ok(board.name_smmu(&text))
+        board.name_smmu(&text)
     };
     Ok(Story::load(name, &read)?)
 }
@@ -218,6 +218,8 @@ impl Bench<'_> {
         let board = Board::load(self.project, &scenario.board)?;
         let compiler = self.compiler();
         let firmware = board.firmware_images(self.project, &compiler)?;
+        // Scenarios are prepared one after the other, so that two do not fetch at once.
+        let tree = board.device_tree(self.project)?;
         let core = if scenario.features.is_empty() {
             self.artifacts.core.clone()
         } else {
@@ -247,9 +249,12 @@ impl Bench<'_> {
             Some(_) if firmware.is_some() => {
                 bail!("our firmware starts the core: there are no spoiled device trees on this board")
             }
+            Some(_) if tree.is_some() => {
+                bail!("what is spoiled is the tree that QEMU makes, and this board has one from a file")
+            }
             Some(damage) => self.loose(&board, scenario, damage, (&core, &bundle), &folder)?,
             None => described_by(
-                scenario.iommu.then_some(scenario.binding),
+                board.described_by(scenario.binding).filter(|_| scenario.iommu),
                 self.tools,
                 &board,
                 Parts {
@@ -257,6 +262,7 @@ impl Bench<'_> {
                     bundle: &bundle,
                     stage0: stage0.as_deref(),
                     firmware: firmware.as_ref(),
+                    tree: tree.as_deref(),
                     folder: &folder,
                 },
             )?,

@@ -93,6 +93,7 @@ pub(crate) fn run(flags: &flags::Run, options: &Options) -> Result<ExitCode> {
     let artifacts = build::build(&project, &tools, flags.verbose)?;
     let compiler = Compiler::new(&project, &tools, &artifacts.key, flags.verbose);
     let firmware = board.firmware_images(&project, &compiler)?;
+    let tree = board.device_tree(&project)?;
 
     let folder = project.out().join("run");
     fs::create_dir_all(&folder)?;
@@ -106,9 +107,10 @@ pub(crate) fn run(flags: &flags::Run, options: &Options) -> Result<ExitCode> {
         bundle: &bundle,
         stage0: None,
         firmware: firmware.as_ref(),
+        tree: tree.as_deref(),
         folder: &folder,
     };
-    let command = boot::described_by(Some(binding), &tools, &board, parts)?;
+    let command = boot::described_by(board.described_by(binding), &tools, &board, parts)?;
     step("boot", board.describe(true));
     step(
         "console",
