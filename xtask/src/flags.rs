@@ -24,18 +24,29 @@ xflags::xflags! {
             /// Print the commands and the compiler's output.
             optional -v, --verbose
         }
-        /// Run the story on QEMU: devices wait for the late SMMU driver, mallory attacks, everything is blocked.
+        /// Write what a real board boots from into a folder, with instructions: the same core, a bundle, the firmware's settings.
+        cmd image {
+            /// The board, a file of boards/ without its ending, such as rpi4.
+            optional --board name: String
+            /// The partition file; the board's own, which `run` boots, when not given.
+            optional --partition file: PathBuf
+            /// The folder (default: one in target/portcullis); nothing of another system is overwritten there.
+            optional --output folder: PathBuf
+            /// Print the commands and the compiler's output.
+            optional -v, --verbose
+        }
+        /// Run the board's story on QEMU: on the default one, devices wait for the late SMMU driver, mallory attacks, everything is blocked.
         cmd run {
             /// The board, a file of boards/ without its ending (default: virt).
             optional --board name: String
-            /// Run the same attacks without an SMMU, on devices assigned as trusted: they succeed.
+            /// On a board with an SMMU: run the same attacks without it, on devices assigned as trusted: they succeed.
             optional --no-iommu
             /// Never load the SMMU driver: the devices stay blocked, and are refused in the end.
             optional --never-load
             /// How the device tree describes what is behind the SMMU: generic, legacy, both, conflict, or everywhere
             /// (at every SMMU of a bench; default: generic).
             optional --binding name: String
-            /// Do not run the control without SMMU beside the main run.
+            /// Do not run the control beside the main run.
             optional --no-control
             /// Another partition file; only panics, guests that are not built and attacks that succeed are then looked for.
             optional --partition file: PathBuf
@@ -172,7 +183,7 @@ mod tests {
     #[test]
     fn every_subcommand_has_help_of_its_own() {
         for name in [
-            "setup", "build", "bundle", "run", "test", "topology", "bench", "ci", "tidy",
+            "setup", "build", "bundle", "image", "run", "test", "topology", "bench", "ci", "tidy",
         ] {
             let text = help(&[name.to_string(), "--help".to_string()]).unwrap();
             assert!(text.starts_with(&format!("xtask {name}\n")), "{text}");
@@ -185,13 +196,17 @@ mod tests {
 
     #[test]
     fn subcommands_and_their_flags_are_read_from_the_help() {
-        assert_eq!(subcommands().len(), 11);
+        assert_eq!(subcommands().len(), 12);
         assert!(subcommands().contains(&"corpus"));
         assert_eq!(
             names("topology"),
             ["--json", "--svg", "--why", "--check", "--match-registers"]
         );
         assert_eq!(names("build"), ["--verbose"]);
+        assert_eq!(
+            names("image"),
+            ["--board", "--partition", "--output", "--verbose"]
+        );
         assert_eq!(names("tidy"), [""; 0]);
         assert_eq!(names("fly"), [""; 0]);
     }

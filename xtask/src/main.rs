@@ -21,6 +21,7 @@ mod filter;
 mod flags;
 mod fuzz;
 mod guest;
+mod image;
 mod linux;
 mod one_image;
 mod partition_file;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         flags::XtaskCmd::Build(cmd) => cmd.run(),
         flags::XtaskCmd::Bundle(cmd) => cmd.run(),
         flags::XtaskCmd::Fuzz(cmd) => cmd.run(),
+        flags::XtaskCmd::Image(cmd) => cmd.run(),
         // A guest's script decides how the run ends.
         flags::XtaskCmd::Run(cmd) => return concluded(cmd.run()),
         flags::XtaskCmd::Test(cmd) => cmd.run(),

@@ -36,8 +36,13 @@ pub(crate) struct Booted {
 /// SHA-256 of a file, in hexadecimal digits.
 pub(crate) fn sha256(file: &Path) -> Result<String> {
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let digest = Sha256::digest(&bytes);
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(sha256_of(&bytes))
+}
+
+/// SHA-256, in hexadecimal digits.
+pub(crate) fn sha256_of(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What a core said of itself on the console.

@@ -1,6 +1,7 @@
 //! Runs a scenario of `tests/system/scenarios`: prepares core, bundle and device tree, boots, and judges.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -32,7 +33,9 @@ const AFTERGLOW: Duration = Duration::from_secs(2);
 /// The story `name` of the project, as it is told on `board`.
 pub(crate) fn story(project: &Project, board: &Board, name: &str) -> Result<Story> {
     let read = |name: &str| {
-        let text = fs::read_to_string(project.root.join(format!("tests/stories/{name}.toml")))?;
+        let path = project.root.join(format!("tests/stories/{name}.toml"));
+        let text = fs::read_to_string(&path)
+            .map_err(|error| io::Error::other(format!("cannot read {}: {error}", path.display())))?;
         board.name_smmu(&text)
     };
     Ok(Story::load(name, &read)?)

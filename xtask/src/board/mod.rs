@@ -15,6 +15,7 @@ use system_tests::firmware::Kind;
 pub(crate) use shown::{Control, NO_IOMMU, NO_IOMMU_PARTITION, Shown};
 
 use crate::build::{Compiler, FirmwareImages};
+use crate::image::Image;
 use crate::project::Project;
 use crate::tree::Tree;
 use crate::usage::wrong;
@@ -44,6 +45,8 @@ pub(crate) struct Board {
     tree: Option<Tree>,
     /// Its SMMU, if it has one.
     smmu: Option<Smmu>,
+    /// What a real one boots from, if there are real ones.
+    pub(crate) image: Option<Image>,
     /// How QEMU emulates it.
     pub(crate) qemu: Machine,
 }

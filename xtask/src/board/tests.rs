@@ -1,3 +1,5 @@
+//! What boards are, can do and refuse.
+
 use std::collections::BTreeSet;
 
 use super::*;
