@@ -1,5 +1,6 @@
 //! The graph: SMMUs, masters, groups and diagnostics of one tree.
 
+mod undescribed;
 mod width;
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -39,6 +40,8 @@ pub struct Graph {
     not_described: Coverage,
     /// What may be emitted by somebody who is not known well enough to have it.
     emissions: Emissions,
+    /// How many enabled devices with registers there are of which nothing says whether they do DMA.
+    unknown_devices: usize,
 }
 
 /// What the graph says of a device that may or may not be described in it.
@@ -104,6 +107,7 @@ impl Graph {
             // A function that no binding describes is a master all the same.
             claims.entry(Subject::Function(index)).or_default();
         }
+        let capabilities = graph.add_undescribed(&builder, &buses, &mut claims);
         for (subject, claims) in claims {
             let identity = builder.identity(subject);
             let (node, bus) = match &identity {
@@ -128,6 +132,7 @@ impl Graph {
                 enabled: tree.node(node).is_enabled(),
                 coherent: tree.node(node).is_dma_coherent(),
                 sources,
+                capability: capabilities.get(&node).copied().filter(|_| function.is_none()),
                 messages,
                 regions: Vec::new(),
             });
@@ -183,6 +188,7 @@ impl Graph {
             by_address: BTreeMap::new(),
             not_described: Coverage::Uncovered,
             emissions: Emissions::default(),
+            unknown_devices: 0,
         }
     }
 
@@ -205,6 +211,7 @@ impl Graph {
                 enabled: host.is_enabled(),
                 coherent: host.is_dma_coherent(),
                 sources: Vec::new(),
+                capability: None,
                 messages: Vec::new(),
                 regions: Vec::new(),
             });
@@ -245,7 +252,7 @@ impl Graph {
         &self.msi_controllers
     }
 
-    /// All masters: the nodes that a binding names, then the PCI functions in the order they were given.
+    /// All masters: the nodes that a binding names or that are known to do DMA, then the PCI functions in the order they were given.
     pub fn masters(&self) -> &[Master] {
         &self.masters
     }
@@ -394,7 +401,9 @@ impl Graph {
             let master = self
                 .by_node
                 .get(&node)
-                .and_then(|index| self.masters.get_mut(index.0));
+                .and_then(|index| self.masters.get_mut(index.0))
+                // Nothing translates what an uncovered master does.
+                .filter(|master| master.coverage != Coverage::Uncovered);
             match master {
                 Some(master) => master.regions.push(region),
                 None => {

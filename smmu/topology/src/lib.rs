@@ -16,6 +16,7 @@ extern crate alloc;
 
 mod bindings;
 mod bus;
+mod capability;
 mod claims;
 mod diagnostic;
 mod graph;
@@ -43,6 +44,7 @@ mod source;
 mod tests;
 
 pub use bus::{Bus, StreamTarget};
+pub use capability::Capability;
 pub use diagnostic::{Defect, Diagnostic, Effect, Severity};
 pub use graph::{Demand, Graph, MasterView};
 pub use groups::Group;

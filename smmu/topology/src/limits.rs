@@ -2,6 +2,7 @@
 
 use devicetree::Tree;
 
+use crate::capability;
 use crate::diagnostic::{Defect, Diagnostic, Effect};
 use crate::master::PciFunction;
 use crate::smmu::kind_of;
@@ -59,6 +60,9 @@ const LISTS: [(&str, usize); 8] = [
     ("memory-region", 16),
 ];
 
+/// What a device takes that no binding describes and that does DMA: its path, and a group of its own.
+const BYTES_PER_CAPABLE: usize = 2048;
+
 /// The first property that takes the graph over its limit, if one does.
 pub(crate) fn too_large(tree: &Tree, functions: &[PciFunction], room: Room) -> Option<Diagnostic> {
     let mut bytes = functions.len() * BYTES_PER_NODE;
@@ -81,6 +85,14 @@ pub(crate) fn too_large(tree: &Tree, functions: &[PciFunction], room: Room) -> O
             .peekable();
         if lists.peek().is_some() {
             bytes += BYTES_PER_NODE + COPIES_OF_PATH * node.path().len();
+        } else if capability::does_dma(node) {
+            bytes += BYTES_PER_CAPABLE + COPIES_OF_PATH * node.path().len();
+            if bytes > room.bytes {
+                let defect = Defect::TooLarge {
+                    limit_kib: room.bytes >> 10,
+                };
+                return Some(Diagnostic::at_node(node.path(), "reg", defect, Effect::Unblocked));
+            }
         }
         for (property, name, factor) in lists {
             bytes += property.bytes().len() * factor;

@@ -6,6 +6,7 @@ use core::fmt;
 
 use devicetree::{AddressRange, NodeId};
 
+use crate::capability::Capability;
 use crate::diagnostic::Diagnostic;
 use crate::messages::MsiRoute;
 use crate::smmu::SmmuIndex;
@@ -250,6 +251,8 @@ pub struct Master {
     pub coherent: bool,
     /// What describes it, in the order of reading.
     pub sources: Vec<Source>,
+    /// How it is known that it does DMA, of a node that nothing describes.
+    pub capability: Option<Capability>,
     /// Where its messages go.
     pub messages: Vec<MsiRoute>,
     /// What is spoken for of its address space.
