@@ -14,7 +14,7 @@ use crate::limits::{LONGEST_COMPATIBLE, MOST_COMPATIBLES};
 use crate::smmu::kind_of;
 
 /// How it is known that a device does DMA.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Capability {
     /// Devices with this `compatible` do.
     Known {
@@ -33,7 +33,9 @@ impl fmt::Display for Capability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Capability::Known { compatible, does } => write!(f, "{compatible}: {does}"),
-            Capability::Controller => f.write_str("#dma-cells: copies for other devices, between any addresses"),
+            Capability::Controller => {
+                f.write_str("#dma-cells: copies for other devices, between any addresses")
+            }
             Capability::Coherence(property) => {
                 write!(f, "{property}: says how its DMA and the CPU's caches go together")
             }

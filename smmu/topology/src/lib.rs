@@ -56,7 +56,7 @@ pub use master::{
     Stream,
 };
 pub use messages::{MsiController, MsiIndex, MsiRoute};
-pub use report::Report;
+pub use report::{Alike, Report};
 pub use shared::Emitter;
 pub use smmu::{Line, Smmu, SmmuIndex, SmmuInterrupt, find_smmus};
 pub use why::Why;

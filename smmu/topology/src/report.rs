@@ -1,6 +1,7 @@
 //! The graph as text, for a console and a terminal alike: one section for each SMMU, then what is behind none.
 
 mod buses;
+mod uncovered;
 
 use alloc::collections::BTreeSet;
 use alloc::string::{String, ToString};
@@ -16,6 +17,7 @@ use crate::master::{Coverage, Master, MasterIndex, Stream};
 use crate::messages::{MsiIndex, MsiRoute};
 use crate::smmu::{Line, Smmu, SmmuIndex};
 use buses::{Requesters, refusal_word};
+pub use uncovered::Alike;
 
 /// Paths are padded to this width at most, so that one long path does not push all columns away.
 const WIDEST: usize = 48;
@@ -82,14 +84,17 @@ impl Display for Report<'_> {
         for ((index, smmu), demand) in graph.smmus().iter().enumerate().zip(graph.demands()) {
             self.smmu(f, SmmuIndex(index), smmu, demand, &unwalked)?;
         }
-        let rest = |refused: bool| {
-            let masters = graph.masters().iter();
-            masters.filter(move |master| master.streams.is_empty() && master.coverage.is_refused() == refused)
-        };
+        let refused = graph
+            .masters()
+            .iter()
+            .filter(|master| master.streams.is_empty() && master.coverage.is_refused());
         section(
             f,
             "refused, with no stream known",
-            rest(true).map(|master| self.rest(master)),
+            refused.map(|master| {
+                let disabled = disabled(master.enabled);
+                alloc::format!("{}  {}{disabled}", master.identity, word(master))
+            }),
         )?;
         let refused = graph.buses().iter().flat_map(|bus| {
             let parts = graph.refused_requesters(bus).into_iter();
@@ -101,14 +106,20 @@ impl Display for Report<'_> {
         section(f, "requester IDs that are refused", refused)?;
         let (hosts, word) = graph.hosts_behind_nothing();
         let hosts = hosts.into_iter().map(|bus| {
-            let (path, disabled) = (&bus.path, disabled(bus.enabled));
-            alloc::format!("{path}  {}: {word}{disabled}", self.devices_on(bus))
+            let disabled = disabled(bus.enabled);
+            let verdict = alloc::format!("{}: {word}{disabled}", self.devices_on(bus));
+            (bus.path.clone(), verdict)
         });
-        section(
-            f,
-            "behind no SMMU",
-            rest(false).map(|master| self.rest(master)).chain(hosts),
-        )?;
+        let uncovered = graph.uncovered().into_iter();
+        let uncovered = uncovered.map(|alike| (alike.name(), alike.verdict()));
+        let open: Vec<(String, String)> = uncovered.chain(hosts).collect();
+        let width = open.iter().map(|(name, _)| name.len()).max();
+        let width = width.unwrap_or(0).min(WIDEST);
+        let rows = open
+            .iter()
+            .map(|(name, verdict)| alloc::format!("{name:<width$}  {verdict}"));
+        section(f, "behind no SMMU", rows)?;
+        section(f, "what that means", graph.consequences().into_iter())?;
         let several = graph.groups().iter().filter(|group| group.masters.len() > 1);
         section(
             f,
@@ -316,11 +327,6 @@ impl Report<'_> {
             Some((_, Err(_))) => "PCI functions of a segment that cannot be told".to_string(),
             None => "PCI functions".to_string(),
         }
-    }
-
-    fn rest(&self, master: &Master) -> String {
-        let disabled = disabled(master.enabled);
-        alloc::format!("{}  {}{disabled}", master.identity, word(master))
     }
 
     fn messages(&self, f: &mut fmt::Formatter<'_>, routes: &[MsiRoute]) -> fmt::Result {

@@ -1,6 +1,7 @@
 //! The graph, checked on fixtures: each is a device tree source that says which graph comes of it.
 
 mod properties;
+mod undescribed;
 
 use std::collections::BTreeSet;
 use std::format;
@@ -205,8 +206,10 @@ fn describe_master(graph: &Graph, master: &Master) -> String {
     let messages = describe_messages(graph, &master.messages);
     let region = |region: &Region| format!(" {:?} {} ({})", region.kind, region.range, region.path);
     let regions: String = master.regions.iter().map(region).collect();
+    let capability = master.capability.map(|found| format!(" by {found}"));
+    let capability = capability.unwrap_or_default();
     format!(
-        "master {}{enabled} {verdict} [{}]{coherent}{messages}{regions}",
+        "master {}{enabled} {verdict} [{}]{coherent}{messages}{regions}{capability}",
         master.identity,
         streams.join(", ")
     )

@@ -56,6 +56,9 @@ impl Display for Why<'_> {
         if master.sources.is_empty() {
             writeln!(f, "  no `iommus`, `iommu-map` or `mmu-masters` speaks of it")?;
         }
+        if let Some(capability) = master.capability {
+            writeln!(f, "  it does DMA: {capability}")?;
+        }
         self.group(f, master)?;
         self.extras(f, master)?;
         self.verdict(f, master)

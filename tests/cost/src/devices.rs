@@ -12,6 +12,18 @@ pub(crate) fn on_one_bus(count: u32) -> Result<Vec<u8>> {
     })
 }
 
+/// The least that makes a device a master.
+pub(crate) fn that_nothing_describes(count: u32) -> Result<Vec<u8>> {
+    machine(|w| {
+        (0..count).try_for_each(|i| {
+            w.node(&format!("d@{i:x}"), |w| {
+                w.cells("reg", &[i, 1])?;
+                w.flag("dma-coherent")
+            })
+        })
+    })
+}
+
 pub(crate) fn in_one_list(count: u32) -> Result<Vec<u8>> {
     machine(|w| {
         w.smmu(0, 1, |w| list(w, count))?;

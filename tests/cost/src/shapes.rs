@@ -40,13 +40,14 @@ macro_rules! shapes {
 }
 
 /// All shapes.
-pub const SHAPES: [Shape; 29] = shapes! {
+pub const SHAPES: [Shape; 30] = shapes! {
     "iommus", "masters on one bus that name one SMMU": devices::on_one_bus;
     "mmu-masters", "masters in the list of one SMMU": devices::in_one_list;
     "both", "masters that both bindings describe": devices::in_both_bindings;
     "shared", "masters that each share a stream with the next": devices::sharing_streams;
     "masks", "masters, up to 1000 of them with masks": devices::with_masks;
     "overlaps", "masters that share a match, up to 1000 others overlap it": devices::with_partial_overlaps;
+    "undescribed", "devices that do DMA and that nothing describes": devices::that_nothing_describes;
     "streams", "streams of one master": devices::with_many_streams;
     "defects", "masters whose `iommus` names no node": devices::with_defects;
     "messages", "masters with `msi-parent`": devices::with_messages;

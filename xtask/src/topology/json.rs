@@ -9,13 +9,14 @@ use topology::{Binding, Coverage, Graph, Line, MsiRoute, RegionKind, SmmuInterru
 use super::Known;
 
 /// It rises when a field goes, changes its name or means something else.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 #[derive(Serialize)]
 struct Document<'g> {
     version: u32,
     smmus: Vec<Smmu<'g>>,
     masters: Vec<Master<'g>>,
+    unknown_devices: usize,
     buses: Vec<Bus<'g>>,
     groups: Vec<Group<'g>>,
     msi_controllers: Vec<MsiController<'g>>,
@@ -83,8 +84,16 @@ struct Master<'g> {
     reason: Option<String>,
     streams: Vec<StreamMatch<'g>>,
     sources: Vec<Source<'g>>,
+    capability: Option<Capability>,
     messages: Vec<Message<'g>>,
     regions: Vec<Region<'g>>,
+}
+
+#[derive(Serialize)]
+struct Capability {
+    kind: &'static str,
+    evidence: &'static str,
+    text: String,
 }
 
 #[derive(Serialize)]
@@ -162,6 +171,7 @@ pub(crate) fn write(graph: &Graph, known: &Known) -> Result<String> {
             .iter()
             .map(|master| names.master(master))
             .collect(),
+        unknown_devices: graph.unknown_devices(),
         buses: graph.buses().iter().map(|bus| names.bus(bus)).collect(),
         groups: graph.groups().iter().map(|group| names.group(group)).collect(),
         msi_controllers: graph
@@ -189,6 +199,19 @@ fn diagnostic(diagnostic: &topology::Diagnostic) -> Diagnostic<'_> {
         defect: diagnostic.defect.to_string(),
         isolation: diagnostic.isolation(),
         remedy: diagnostic.defect.remedy(),
+    }
+}
+
+fn capability(found: topology::Capability) -> Capability {
+    let (kind, evidence) = match found {
+        topology::Capability::Known { compatible, .. } => ("compatible", compatible),
+        topology::Capability::Controller => ("property", "#dma-cells"),
+        topology::Capability::Coherence(property) => ("property", property),
+    };
+    Capability {
+        kind,
+        evidence,
+        text: found.to_string(),
     }
 }
 
@@ -296,6 +319,7 @@ impl<'g> Names<'g> {
                     streams: self.streams(&source.streams),
                 })
                 .collect(),
+            capability: master.capability.map(capability),
             messages: self.messages(&master.messages),
             regions: master
                 .regions

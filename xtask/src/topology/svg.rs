@@ -357,18 +357,25 @@ impl Picture<'_> {
     /// Masters, and host bridges, that no SMMU of the picture has a row for.
     fn without_streams(&mut self) {
         let masters = self.graph.masters().iter();
-        let masters = masters.filter(|master| master.streams.is_empty()).map(|master| {
-            let (colour, word) = colour(master);
-            let reason = match &master.coverage {
-                Coverage::Refused(refusal) => refusal.because.defect.to_string(),
-                _ => word.to_string(),
-            };
-            (master.identity.to_string(), colour, reason)
+        let masters = masters.filter(|master| master.streams.is_empty());
+        let refused = masters.filter_map(|master| match &master.coverage {
+            Coverage::Refused(refusal) => {
+                let reason = refusal.because.defect.to_string();
+                Some((master.identity.to_string(), colour(master).0, reason))
+            }
+            _ => None,
         });
+        let uncovered = self.graph.uncovered().into_iter();
+        let uncovered = uncovered.map(|alike| (alike.name(), colour(alike.first).0, alike.verdict()));
         let (hosts, word) = self.graph.hosts_behind_nothing();
         let hosts = hosts.into_iter();
         let hosts = hosts.map(|bus| (self.name_of(bus), AMBER, format!("PCI functions: {word}")));
-        self.section("Behind no SMMU that can be used", masters.chain(hosts).collect());
+        let rows = refused.chain(uncovered).chain(hosts).collect();
+        self.section("Behind no SMMU that can be used", rows);
+        for line in self.graph.consequences() {
+            self.sheet.down(ROW);
+            self.sheet.text(DEVICE_X, 12, "normal", INK, &line);
+        }
     }
 
     /// What the `iommu-map`s of buses refuse.

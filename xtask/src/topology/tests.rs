@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
-use topology::{Graph, PciFunction};
+use topology::{Coverage, Graph, PciFunction};
 
 use super::device::find;
 use super::{Known, json, parse, svg};
@@ -57,7 +57,12 @@ fn every_form_holds_every_device_and_every_defect() {
             graph.report().to_string(),
         );
         let document: Value = serde_json::from_str(&json::write(&graph, &known(&tree)).unwrap()).unwrap();
-        for master in graph.masters() {
+        // Of devices that are alike the first one stands for all.
+        let alike = graph.uncovered();
+        let told = |master: &topology::Master| {
+            master.coverage != Coverage::Uncovered || alike.iter().any(|alike| alike.first == master)
+        };
+        for master in graph.masters().iter().filter(|master| told(master)) {
             let device = master.identity.to_string();
             assert!(picture.contains(&device), "{name}: no {device} in the picture");
             assert!(table.contains(&device), "{name}: no {device} in the table");

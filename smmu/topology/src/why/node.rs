@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use devicetree::{Node, NodeId, ReadError, Tree};
 
 use crate::bus::Bus;
+use crate::capability;
 use crate::graph::Graph;
 use crate::master::Identity;
 
@@ -78,8 +79,12 @@ impl Graph {
                 below.join(", ")
             );
         }
+        if let Some(what) = capability::never_given(node) {
+            return format!("{node}: {what}\n");
+        }
         format!(
-            "{node}: no `iommus` and no `mmu-masters` speaks of it\n  \
+            "{node}: no `iommus` and no `mmu-masters` speaks of it, and nothing says whether it does DMA: neither its \
+             `compatible` nor `#dma-cells`, `dma-coherent` or `dma-noncoherent`\n  \
              so: uncovered if it does DMA; nothing translates or stops that, and only `dma = \"trusted\"` gives it to a guest\n"
         )
     }
