@@ -9,7 +9,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use devicetree::{NodeId, Tree};
 use dma::{Assignment, Coverage, GuestId, MasterId, MasterSpec, Registry, SmmuId};
-use partition::{Device, DeviceName, Dma, Wait};
+use partition::{Device, DeviceName, Wait};
 use pci::Bdf;
 use spin::Mutex;
 use topology::{Graph, Identity, MasterIndex};
@@ -94,7 +94,7 @@ pub fn register(
         let place = place(&master.identity, bridges);
         let mut platform = None;
         if let Some((_, guest, device)) = wish {
-            coverage = narrow(coverage, guest, device);
+            coverage = dma::narrow(coverage, guest, device);
             if let Identity::Platform { node, .. } = master.identity {
                 (coverage, platform) = inspect(coverage, machine, guest, node);
             }
@@ -129,7 +129,7 @@ pub fn register(
             _ if graph.not_described().is_refused() => {
                 (Coverage::Refused(graph.not_described().to_string()), None)
             }
-            Ok(node) => inspect(narrow(Coverage::Uncovered, guest, device), machine, guest, node),
+            Ok(node) => inspect(dma::narrow(Coverage::Uncovered, guest, device), machine, guest, node),
             Err(why) => (Coverage::Refused(why), None),
         };
         let spec = MasterSpec {
@@ -221,9 +221,10 @@ fn inspect(
         DeviceName::Pci(_) => None,
     });
     let all: Vec<NodeId> = all.collect();
-    let is_smmu = machine.graph.smmus().iter().any(|smmu| smmu.node == node);
+    if let Some(what) = machine.graph.never_given(tree, node) {
+        return (Coverage::Refused(format!("it is {what}")), None);
+    }
     match PlatformDevice::inspect(tree, machine.bridges, node, &all) {
-        _ if is_smmu => (Coverage::Refused("it is an SMMU".to_string()), None),
         Ok(device) => (coverage, Some(device)),
         Err(error) => (Coverage::Refused(error.to_string()), None),
     }
@@ -231,19 +232,6 @@ fn inspect(
 
 /// Why a platform device is refused that could be isolated.
 const BEHIND_SMMU: &str = "this version gives guests platform devices only where no SMMU is in their way";
-
-/// What keeps a guest from getting a device although the stream graph would let it.
-fn narrow(coverage: Coverage, guest: &partition::Guest, device: &Device) -> Coverage {
-    let identity = guest.memory.iter().all(|region| region.pa == Some(region.ipa));
-    match coverage {
-        // Untranslated, the device would write to somebody else's memory even if its guest is honest.
-        Coverage::Uncovered if device.dma == Dma::Trusted && !identity => Coverage::Refused(
-            "no SMMU translates its DMA, so the guest's memory has to lie at pa = ipa; say so in the partition file"
-                .to_string(),
-        ),
-        coverage => coverage,
-    }
-}
 
 /// Readies the function at `place`, unless it is refused anyway.
 fn prepare(coverage: Coverage, place: Option<(usize, Bdf)>, bridges: &[HostBridge]) -> Coverage {

@@ -26,8 +26,6 @@ pub struct PlatformDevice {
 pub enum Unfit {
     #[error("the status of {0} disables it")]
     Disabled(String),
-    #[error("it is a PCI host bridge: its functions are given one by one, by their addresses")]
-    HostBridge,
     #[error(transparent)]
     Tree(#[from] ReadError),
     #[error("it has no registers")]
@@ -55,9 +53,6 @@ impl PlatformDevice {
         let node = tree.node(node);
         if let Some(by) = node.disabled_by() {
             return Err(Unfit::Disabled(by.path()));
-        }
-        if node.is_pci() {
-            return Err(Unfit::HostBridge);
         }
         let mut registers = node.regs()?;
         registers.retain(|range| !range.is_empty());
