@@ -99,6 +99,9 @@ xflags::xflags! {
             /// Why this device can or cannot be given to a guest: a path, an alias, a label (of a blob if it was compiled with
             /// `dtc -@`), or a PCI address as 0000:01:00.0.
             optional --why device: String
+            /// What each guest of this partition file would get on the board: isolated and by which SMMU, refused and why, or not
+            /// isolated; and who could read and write everything.
+            optional --partition partition: PathBuf
             /// Exit with status 1 if the tree is wrong: for a board vendor's CI. A board that cannot isolate a device is no error.
             optional --check
             /// The stream match registers that each SMMUv1 or v2 has; exit with status 1 if enabled masters need more.
@@ -200,7 +203,14 @@ mod tests {
         assert!(subcommands().contains(&"corpus"));
         assert_eq!(
             names("topology"),
-            ["--json", "--svg", "--why", "--check", "--match-registers"]
+            [
+                "--json",
+                "--svg",
+                "--why",
+                "--partition",
+                "--check",
+                "--match-registers"
+            ]
         );
         assert_eq!(names("build"), ["--verbose"]);
         assert_eq!(

@@ -3,6 +3,7 @@
 mod address;
 mod device;
 mod json;
+mod partition;
 mod source;
 mod svg;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use crate::flags;
 use crate::project::{counted, step};
 use crate::usage::wrong;
 
+use partition::Plan;
 pub(crate) use source::{DTC, parse};
 use source::{Source, labels_of, read_tree};
 
@@ -57,7 +59,14 @@ impl flags::Topology {
             .as_deref()
             .map(|name| self.wanted(&tree, name))
             .transpose()?;
-        let functions: Vec<_> = wanted.iter().filter_map(|wanted| wanted.function()).collect();
+        let plan = self
+            .partition
+            .as_deref()
+            .map(|file| Plan::read(file, &tree))
+            .transpose()?;
+        let wanted_function = wanted.iter().filter_map(|wanted| wanted.function());
+        let planned = plan.iter().flat_map(Plan::functions);
+        let functions: Vec<_> = wanted_function.chain(planned).collect();
         let graph = Graph::build(&tree, &functions);
         let known = Known {
             segments: tree.pci_segments(),
@@ -71,6 +80,8 @@ impl flags::Topology {
         }
         if let Some(wanted) = wanted {
             print!("{}", wanted.why(&graph, &tree, &known));
+        } else if let Some(plan) = plan {
+            print!("{}", plan.tell(&graph, &tree));
         } else if self.json {
             println!("{}", json::write(&graph, &known)?);
         } else if self.svg.is_none() {
@@ -93,10 +104,14 @@ impl flags::Topology {
 
     /// What is wrong with the command line, whatever is in the files.
     fn contradiction(&self) -> Option<String> {
-        if self.json && self.why.is_some() {
-            return Some(
-                "--json prints the whole graph and --why text about one device: choose one".to_string(),
-            );
+        let both = match (self.json, self.why.is_some(), self.partition.is_some()) {
+            (true, true, _) => Some("--json prints the whole graph and --why text about one device"),
+            (true, _, true) => Some("--json prints the whole graph and --partition text about guests"),
+            (_, true, true) => Some("--why prints text about one device and --partition about guests"),
+            _ => None,
+        };
+        if let Some(both) = both {
+            return Some(format!("{both}: choose one"));
         }
         let output = self.svg.as_deref().filter(|output| is_same(output, &self.file))?;
         Some(format!(
@@ -113,7 +128,8 @@ impl flags::Topology {
 
     /// The errors that a check fails for, if nothing that is printed has them.
     fn unsaid(&self, graph: &Graph) -> Vec<String> {
-        let is_said = self.why.is_none() && (self.json || self.svg.is_none());
+        let is_graph = self.why.is_none() && self.partition.is_none();
+        let is_said = is_graph && (self.json || self.svg.is_none());
         if !self.check || is_said {
             return Vec::new();
         }

@@ -3,6 +3,7 @@
 #[path = "../../../tests/dts/blob.rs"]
 mod blob;
 mod command;
+mod partition;
 #[path = "../../../tests/dts/source.rs"]
 mod source;
 

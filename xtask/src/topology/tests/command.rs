@@ -15,6 +15,7 @@ fn a_check_fails_for_errors_only() {
             json: false,
             svg: None,
             why: None,
+            partition: None,
             check,
             match_registers,
         };
@@ -39,6 +40,7 @@ fn a_command_line_that_contradicts_itself_is_an_error() {
         json,
         svg: svg.map(|name| file.with_file_name("src").join(name)),
         why: why.map(str::to_string),
+        partition: None,
         check: false,
         match_registers: None,
     };
@@ -57,6 +59,7 @@ fn a_check_says_its_errors_whatever_is_printed() {
             json,
             svg: svg.map(Into::into),
             why: why.map(str::to_string),
+            partition: None,
             check: true,
             match_registers: None,
         };
