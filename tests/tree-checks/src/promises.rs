@@ -55,6 +55,11 @@ fn check_master(master: &Master) {
         master.streams.windows(2).all(|pair| pair[0] < pair[1]),
         "{name}: streams are not sorted"
     );
+    // Only who is behind no SMMU, and of whom nothing is said, is known by what it is.
+    assert!(
+        master.capability.is_none() || uncovered && master.sources.is_empty(),
+        "{name}: is described, and known to do DMA"
+    );
     for stream in &master.streams {
         assert_eq!(stream.id & stream.mask, 0, "{name}: bits under a mask");
     }

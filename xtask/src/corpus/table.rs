@@ -19,8 +19,11 @@ struct Row {
     chips: BTreeSet<String>,
     /// SMMUs in the order of [`KINDS`].
     smmus: [usize; KINDS.len()],
+    /// Devices that a binding describes.
     masters: usize,
     covered: usize,
+    /// Devices that do DMA and that none does.
+    undescribed: usize,
     streams: usize,
     buses: usize,
     agreeing: usize,
@@ -56,7 +59,14 @@ impl Table {
             *count += graph.smmus().iter().filter(|smmu| smmu.kind == kind).count();
         }
         let masters = graph.masters();
-        row.masters += masters.len();
+        row.undescribed += masters
+            .iter()
+            .filter(|master| master.capability.is_some())
+            .count();
+        row.masters += masters
+            .iter()
+            .filter(|master| master.capability.is_none())
+            .count();
         row.covered += masters
             .iter()
             .filter(|master| master.coverage == Coverage::Covered)
@@ -115,6 +125,7 @@ impl Table {
             }
             total.masters += row.masters;
             total.covered += row.covered;
+            total.undescribed += row.undescribed;
             total.streams += row.streams;
             total.buses += row.buses;
             total.agreeing += row.agreeing;
@@ -136,7 +147,7 @@ impl fmt::Display for Table {
         let kinds: Vec<String> = KINDS.iter().map(|kind| format!("{:>7}", kind.name)).collect();
         writeln!(
             f,
-            "\n {:<14} {:>6} {:>9} {:>6} {} {:>8} {:>8} {:>8} {:>6} {:>15}",
+            "\n {:<14} {:>6} {:>9} {:>6} {} {:>8} {:>8} {:>11} {:>8} {:>6} {:>15}",
             "family",
             "trees",
             "with SMMU",
@@ -144,6 +155,7 @@ impl fmt::Display for Table {
             kinds.join(" "),
             "masters",
             "covered",
+            "undescribed",
             "streams",
             "buses",
             "readings agree"
@@ -155,13 +167,14 @@ impl fmt::Display for Table {
             let agreeing = format!("{} of {}", row.agreeing, row.with_smmu);
             writeln!(
                 f,
-                " {name:<14} {:>6} {:>9} {:>6} {} {:>8} {:>8} {:>8} {:>6} {agreeing:>15}",
+                " {name:<14} {:>6} {:>9} {:>6} {} {:>8} {:>8} {:>11} {:>8} {:>6} {agreeing:>15}",
                 row.trees,
                 row.with_smmu,
                 row.chips.len(),
                 smmus.join(" "),
                 row.masters,
                 row.covered,
+                row.undescribed,
                 row.streams,
                 row.buses
             )?;

@@ -137,7 +137,7 @@ static KNOWN: [(&str, &str); 119] = [
     ("vivante,gc", GPU),
     ("xlnx,zynqmp-8.9a", SD),
     ("xlnx,zynqmp-dma-1.0", COPIES),
-    ("xlnx,zynqmp-dpdma", COPIES),
+    ("xlnx,zynqmp-dpdma", SCANOUT),
     ("xlnx,zynqmp-gem", NETWORK),
 ];
 

@@ -12,7 +12,7 @@ use crate::graph::Graph;
 use crate::master::Identity;
 
 impl Graph {
-    /// What a node is that is no master: an SMMU, a bus, or one that no binding names. `segment` is that of an enabled host
+    /// What a node is that is no master: an SMMU, a bus, or one of which nothing says that it does DMA. `segment` is that of an enabled host
     /// bridge, as `Tree::pci_segments` has it.
     pub fn why_no_master(
         &self,
@@ -61,7 +61,7 @@ impl Graph {
         text
     }
 
-    /// Of a node that no binding names. Those below it that are named may be what is meant.
+    /// Of a node that no binding names, and that is not known to do DMA. Those below it that are named may be what is meant.
     fn unnamed(&self, node: Node<'_>) -> String {
         let below: Vec<&str> = self
             .masters()
@@ -75,7 +75,7 @@ impl Graph {
             .collect();
         if !below.is_empty() {
             return format!(
-                "{node}: no `iommus` and no `mmu-masters` speaks of it, but of what is below it; ask for that: {}\n",
+                "{node}: nothing says of it that it does DMA, but of what is below it; ask for that: {}\n",
                 below.join(", ")
             );
         }
