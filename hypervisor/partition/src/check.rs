@@ -74,7 +74,12 @@ fn check_devices(place: &str, before: &[Guest], guest: &Guest) -> Result<()> {
         }
         let arrives = matches!(device.wait, Wait::Device | Wait::Slot);
         if arrives && matches!(device.name, DeviceName::Path(_)) {
-            return Err(PartitionError::value(place, "device", &device.name, Problem::CannotArrive));
+            return Err(PartitionError::value(
+                place,
+                "device",
+                &device.name,
+                Problem::CannotArrive,
+            ));
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! PCI functions and their guests: shown, hidden, switched, and reset in between.
+//! Devices and their guests: shown and hidden; PCI functions switched, and reset in between.
 
 use super::System;
 use super::given::{Given, Left};
@@ -17,6 +17,7 @@ impl System {
             *given.left.lock() = Left::InUse;
             guest.show_device(given.at, self);
         }
+        self.show_registers(id, true);
         self.start_ready_guests();
     }
 
@@ -37,20 +38,25 @@ impl System {
                 *left = Left::Traces;
             }
         }
-        self.warn_of_platform(id);
+        self.show_registers(id, false);
         self.start_ready_guests();
     }
 
-    /// Says of a platform device whose guest stops, or starts anew, that what it does goes on: nothing resets it.
-    fn warn_of_platform(&self, id: MasterId) {
+    /// Gives a guest the registers of a platform device, or takes them. Nothing resets the device then, so that what it does
+    /// goes on, which is said where nothing isolates it.
+    fn show_registers(&self, id: MasterId, shown: bool) {
+        let Some(given) = self.given(id) else { return };
+        let (Some(guest), Some(device)) = (self.guest(given.guest), &given.platform) else {
+            return;
+        };
+        guest.show_registers(device.node, shown);
         let registry = self.registry.lock();
-        if let Some(given) = self.given(id).filter(|given| given.platform.is_some())
-            && let Some(master) = registry
-                .master(id)
-                .filter(|master| master.state() == State::Uncovered)
-        {
+        let uncovered = registry
+            .master(id)
+            .filter(|master| master.state() == State::Uncovered);
+        if let Some(master) = uncovered.filter(|_| !shown) {
             log::warn!(target: "device", "{}: it has no reset that the core knows: DMA that {} began goes on",
-                master.name, registry.guest_name(given.guest));
+                master.name, guest.name());
         }
     }
 

@@ -129,7 +129,12 @@ pub fn register(
             _ if graph.not_described().is_refused() => {
                 (Coverage::Refused(graph.not_described().to_string()), None)
             }
-            Ok(node) => inspect(dma::narrow(Coverage::Uncovered, guest, device), machine, guest, node),
+            Ok(node) => inspect(
+                dma::narrow(Coverage::Uncovered, guest, device),
+                machine,
+                guest,
+                node,
+            ),
             Err(why) => (Coverage::Refused(why), None),
         };
         let spec = MasterSpec {
@@ -210,10 +215,8 @@ fn inspect(
     guest: &partition::Guest,
     node: NodeId,
 ) -> (Coverage, Option<PlatformDevice>) {
-    match coverage {
-        Coverage::Refused(_) => return (coverage, None),
-        Coverage::Covered => return (Coverage::Refused(BEHIND_SMMU.to_string()), None),
-        Coverage::Uncovered => {}
+    if matches!(coverage, Coverage::Refused(_)) {
+        return (coverage, None);
     }
     let tree = machine.tree;
     let all = guest.devices.iter().filter_map(|device| match &device.name {
@@ -229,9 +232,6 @@ fn inspect(
         Err(error) => (Coverage::Refused(error.to_string()), None),
     }
 }
-
-/// Why a platform device is refused that could be isolated.
-const BEHIND_SMMU: &str = "this version gives guests platform devices only where no SMMU is in their way";
 
 /// Readies the function at `place`, unless it is refused anyway.
 fn prepare(coverage: Coverage, place: Option<(usize, Bdf)>, bridges: &[HostBridge]) -> Coverage {

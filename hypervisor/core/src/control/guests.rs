@@ -82,10 +82,11 @@ impl System {
         {
             return Err("its PCI functions sit behind different host bridges".to_string());
         }
-        // Nothing is mapped of a device that the guest may not have.
+        // A guest hears nothing of a device that it will never have.
         let may_have = |given: &&Given| {
             let registry = self.registry.lock();
-            registry.master(given.master).map(dma::Master::state) == Some(State::Uncovered)
+            let state = registry.master(given.master).map(dma::Master::state);
+            state.is_some_and(|state| state != State::Refused)
         };
         let platform: Vec<PassedDevice<'_>> = mine()
             .filter(may_have)

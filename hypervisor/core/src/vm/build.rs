@@ -6,6 +6,7 @@ use super::interrupts;
 use super::load::Load;
 use super::memory::{Bank, Memory, MemoryError};
 use super::passed;
+use super::registers::Registers;
 use super::spec::{PassedDevice, PassedFunction, PhysicalBar, Spec};
 use super::tlb;
 use crate::arch::gic::GicError;
@@ -148,9 +149,6 @@ impl Guest {
         if let Some(page) = spec.doorbell() {
             memory.map_doorbell(layout::TRANSLATER, page)?;
         }
-        for pages in spec.platform.iter().flat_map(|device| device.pages) {
-            memory.map_device(pages.start, pages.start, pages.end - pages.start)?;
-        }
         let interrupts = claim(spec)?;
         tlb::register(spec.vmid, memory.vttbr());
         let guest: &'static Guest = Box::leak(Box::new(Guest::new(Parts {
@@ -171,6 +169,7 @@ impl Guest {
                 .iter()
                 .flat_map(|function| passed::bars(function.at, &function.bars))
                 .collect(),
+            registers: spec.platform.iter().flat_map(registers).collect(),
         })));
         for interrupt in &guest.interrupts {
             interrupts::give_interrupt(interrupt.intid, guest);
@@ -360,6 +359,17 @@ fn check_bars(function: &PassedFunction<'_>, layout: &Layout) -> Result<(), Buil
         }),
         None => Ok(()),
     }
+}
+
+/// The registers of a platform device, which the guest does not have yet.
+fn registers(device: &PassedDevice<'_>) -> impl Iterator<Item = Registers> {
+    let node = device.node.id();
+    device.pages.iter().map(move |pages| Registers {
+        node,
+        pages: pages.clone(),
+        shown: false,
+        mapped: false,
+    })
 }
 
 /// Checks that a platform device's registers are where the guest has nothing else.

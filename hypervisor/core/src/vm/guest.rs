@@ -102,7 +102,9 @@ pub struct Guest {
     pub(super) windows: Vec<Window>,
     /// Held while BARs move.
     pub(super) bars: Mutex<Vec<Bar>>,
-    /// A function was hidden, and its BARs may be mapped.
+    /// Those of its platform devices; held while they are mapped or unmapped.
+    pub(super) registers: Mutex<Vec<super::registers::Registers>>,
+    /// What is mapped of devices may not be what the guest is to have.
     pub(super) unsettled: AtomicBool,
     pub(super) state: Mutex<State>,
     /// When it was started last.
@@ -131,6 +133,7 @@ pub(super) struct Parts {
     pub(super) memory: Memory,
     pub(super) windows: Vec<Window>,
     pub(super) bars: Vec<Bar>,
+    pub(super) registers: Vec<super::registers::Registers>,
 }
 
 impl Guest {
@@ -160,6 +163,7 @@ impl Guest {
             memory: Mutex::new(parts.memory),
             windows: parts.windows,
             bars: Mutex::new(parts.bars),
+            registers: Mutex::new(parts.registers),
             unsettled: AtomicBool::new(false),
             state: Mutex::new(State::Waiting),
             started_us: AtomicU64::new(0),

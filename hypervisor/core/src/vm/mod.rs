@@ -24,6 +24,7 @@ mod load;
 mod memory;
 mod messages;
 mod passed;
+mod registers;
 mod restart;
 mod run;
 mod spec;

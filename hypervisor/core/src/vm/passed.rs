@@ -84,10 +84,12 @@ impl Guest {
         }
     }
 
-    /// Unmaps the BARs of functions that were hidden. For the first vCPU, before it goes on.
-    pub(super) fn finish_hiding(&self, core: &dyn Core) {
+    /// Unmaps the BARs of functions that were hidden, and maps or unmaps registers of platform devices. For the first vCPU,
+    /// before it goes on.
+    pub(super) fn settle(&self, core: &dyn Core) {
         if self.unsettled.load(Ordering::Relaxed) && self.unsettled.swap(false, Ordering::Acquire) {
             self.settle_bars(core);
+            self.settle_registers(core);
         }
     }
 

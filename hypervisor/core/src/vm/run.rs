@@ -32,7 +32,7 @@ impl Guest {
         let mut registers = own.registers.lock();
         loop {
             if vcpu == 0 {
-                self.finish_hiding(core);
+                self.settle(core);
                 self.clear(core);
             }
             if !self.is_running() || !self.prepare(vcpu, own, &mut registers) {
