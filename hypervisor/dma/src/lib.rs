@@ -11,22 +11,31 @@
 
 extern crate alloc;
 
+mod assign;
 mod attach;
 mod attachments;
 mod bind;
+#[cfg(test)]
+#[path = "../../../tests/dts/blob.rs"]
+mod blob;
 mod faults;
 mod groups;
 mod lines;
 mod narrow;
+mod platform;
 mod polling;
 mod reason;
 mod registry;
 mod schedule;
 mod seat;
+#[cfg(test)]
+#[path = "../../../tests/dts/source.rs"]
+mod source;
 mod state;
 #[cfg(test)]
 mod tests;
 
+pub use assign::{Given, Machine};
 pub use attach::{Hardware, attach, cut, detach};
 pub use attachments::{AtSmmu, Attachments, Cut};
 pub use bind::{Core, bind, lost, quarantine, release};
@@ -34,6 +43,7 @@ pub use faults::{Fault, FaultAction, FaultLine, FaultLog};
 pub use groups::Group;
 pub use lines::silence;
 pub use narrow::narrow;
+pub use platform::{PlatformDevice, Unfit};
 pub use polling::Polling;
 pub use reason::Reason;
 pub use registry::{AttachPlan, Change, Coverage, Master, MasterSpec, NotNow, Registry, Smmu, Verdict, Why};

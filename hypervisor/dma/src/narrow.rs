@@ -2,24 +2,18 @@
 
 use crate::Coverage;
 use alloc::string::ToString;
-use partition::{Device, DeviceName, Dma, Guest, Wait};
+use partition::{Device, Dma, Guest};
 
 /// What keeps `guest` from getting `device` although the stream graph would let it.
 pub fn narrow(coverage: Coverage, guest: &Guest, device: &Device) -> Coverage {
-    let refused = |why: &str| Coverage::Refused(why.to_string());
     let has_identity = guest.memory.iter().all(|region| region.pa == Some(region.ipa));
-    let comes_later = matches!(device.wait, Wait::Device | Wait::Slot);
-    match (coverage, &device.name) {
-        (Coverage::Refused(why), _) => Coverage::Refused(why),
-        // Nothing tells a guest that a device of its tree has arrived.
-        (_, DeviceName::Path(_)) if comes_later => refused(
-            "only a PCI function can arrive while its guest runs: say wait = \"guest\" or wait = \"no\" in the partition file",
-        ),
+    match coverage {
         // Untranslated, the device would write to somebody else's memory even if its guest is honest.
-        (Coverage::Uncovered, _) if device.dma == Dma::Trusted && !has_identity => refused(
-            "no SMMU translates its DMA, so the guest's memory has to lie at pa = ipa; say so in the partition file",
+        Coverage::Uncovered if device.dma == Dma::Trusted && !has_identity => Coverage::Refused(
+            "no SMMU translates its DMA, so the guest's memory has to lie at pa = ipa; say so in the partition file"
+                .to_string(),
         ),
-        (coverage, _) => coverage,
+        coverage => coverage,
     }
 }
 
@@ -28,7 +22,7 @@ mod tests {
     use super::*;
     use alloc::string::String;
     use alloc::vec::Vec;
-    use partition::{MemoryRegion, OnFault};
+    use partition::{DeviceName, MemoryRegion, OnFault, Wait};
 
     fn guest(places: &[(u64, Option<u64>)]) -> Guest {
         let region = |&(ipa, pa): &(u64, Option<u64>)| MemoryRegion { ipa, size: 4096, pa };
@@ -71,23 +65,6 @@ mod tests {
             assert!(why.contains("pa = ipa"), "{why}");
             // Whether that is accepted at all is decided when the master is born.
             assert_eq!(narrowed(places, Dma::Isolated), Coverage::Uncovered);
-        }
-    }
-
-    #[test]
-    fn only_functions_arrive_later() {
-        let narrowed = |name, wait| {
-            let device = device(name, wait, Dma::Isolated);
-            narrow(Coverage::Covered, &guest(&[]), &device)
-        };
-        for wait in [Wait::Guest, Wait::No] {
-            assert_eq!(narrowed("/dma@1000", wait), Coverage::Covered);
-        }
-        for wait in [Wait::Device, Wait::Slot] {
-            assert_eq!(narrowed("0000:00:01.0", wait), Coverage::Covered);
-            assert!(
-                matches!(narrowed("/dma@1000", wait), Coverage::Refused(why) if why.contains("wait = \"guest\""))
-            );
         }
     }
 

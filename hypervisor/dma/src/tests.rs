@@ -5,6 +5,12 @@ use driver_abi::{FaultKind, Stream};
 use partition::{Dma, OnFault};
 use proptest::prelude::*;
 
+/// The tree of a source text.
+pub(crate) fn tree(source: &str) -> devicetree::Tree {
+    let blob = crate::source::compile(source).unwrap();
+    devicetree::Tree::new(devicetree::Blob::new(&blob).unwrap()).unwrap()
+}
+
 pub(crate) fn stream(id: u32) -> Stream {
     Stream { id, mask: 0 }
 }

@@ -238,10 +238,10 @@ fn described_masters_are_found_by_path_node_and_address() {
     let source = include_str!("../../../tests/dts/topology/iommu-map-and-iommus.dts");
     let tree = tree(&crate::source::compile(source).unwrap());
     let graph = Graph::build(&tree, &functions(source, &tree));
-    let by_path = graph.master_for_path("/dma@1000");
+    let by_path = graph.master_for_path("/dma@40000");
     assert_eq!(
         by_path.index,
-        graph.master_for_node(tree.find("/dma@1000").unwrap().id()).index
+        graph.master_for_node(tree.find("/dma@40000").unwrap().id()).index
     );
     assert_eq!(by_path.streams[0].id, 0x2000);
     assert_eq!(by_path.coverage, &Coverage::Covered);
@@ -258,7 +258,7 @@ fn one_absurd_stream_costs_only_its_master() {
     assert_eq!(graph.smmus()[0].max_stream, Some(0x2000));
     graph.limit_stream_bits(&tree, SmmuIndex(0), 13);
     assert_eq!(graph.smmus()[0].max_stream, Some(0x10));
-    assert!(graph.master_for_path("/dma@1000").coverage.is_refused());
+    assert!(graph.master_for_path("/dma@40000").coverage.is_refused());
     assert_eq!(graph.master_for_function(0, 0, 2, 0).coverage, &Coverage::Covered);
 }
 

@@ -3,13 +3,14 @@
 //! The rules are the core's own: the devices are registered as it does, and the registry is asked.
 
 use std::fmt::Write;
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use devicetree::Tree;
-use dma::{Assignment, GuestId, MasterId, MasterSpec, Reason, Registry, SmmuId, State};
+use dma::{GuestId, Reason, Registry, State};
 use partition::{Device, DeviceName, Dma, Guest, Partition, PciName};
-use topology::{Coverage, Graph, Identity, Master, MasterIndex, PciFunction, Stream};
+use topology::{Graph, Identity, Master, PciFunction};
 
 use super::address::function;
 use crate::partition_file;
@@ -114,50 +115,7 @@ impl Plan {
             // Masters behind one that cannot be used are refused by the graph.
             registry.add_smmu(smmu.path.clone(), None);
         }
-        let mut wishes: Vec<(GuestId, &Guest, &Device)> = Vec::new();
-        for (index, guest) in guests.iter().enumerate() {
-            wishes.extend(guest.devices.iter().map(|device| (GuestId(index), guest, device)));
-        }
-        let mut given = Vec::new();
-        for (index, master) in graph.masters().iter().enumerate() {
-            let position = wishes
-                .iter()
-                .position(|(_, _, device)| is_that(&device.name, &master.identity));
-            let wish = position.map(|position| wishes.remove(position));
-            let mut coverage = coverage(&master.coverage);
-            if let Some((_, guest, device)) = wish {
-                coverage = dma::narrow(forbid(coverage, graph, tree, master), guest, device);
-            }
-            let group = graph.group_of(MasterIndex(index));
-            let matches = group.map_or_else(Vec::new, |group| group.matches_of(master));
-            let id = registry.add_master(
-                MasterSpec {
-                    name: master.identity.to_string(),
-                    streams: at_smmus(&master.streams),
-                    matches: at_smmus(&matches),
-                    coverage,
-                    assignment: wish.map(|(guest, _, device)| assignment(guest, device)),
-                },
-                0,
-            );
-            given.extend(wish.map(|wish| (id, wish, Some(master))));
-        }
-        let groups = graph.groups().iter().map(|group| dma::Group {
-            masters: group.masters.iter().map(|master| MasterId(master.0)).collect(),
-            peers_at: group.peers_at.clone(),
-        });
-        registry.settle_groups(&groups.collect::<Vec<_>>(), 0);
-        for wish in wishes {
-            let (guest, owner, device) = wish;
-            let spec = MasterSpec {
-                name: device.name.to_string(),
-                streams: Vec::new(),
-                matches: Vec::new(),
-                coverage: dma::narrow(self.not_in(graph, tree, &device.name), owner, device),
-                assignment: Some(assignment(guest, device)),
-            };
-            given.push((registry.add_master(spec, 0), wish, None));
-        }
+        let mut given = registry.assign(tree, graph, guests, &OnPaper { plan: self, tree }, 0);
         // As the partition file has them.
         let place = |guest: GuestId, device: &Device| {
             let devices = guests.get(guest.0).map(|guest| &guest.devices);
@@ -166,61 +124,61 @@ impl Plan {
                 devices.and_then(|all| all.iter().position(|other| other == device)),
             )
         };
-        given.sort_by_key(|(_, (guest, _, device), _)| place(*guest, device));
-        let outcomes = given
-            .into_iter()
-            .filter_map(|(id, (guest, owner, device), described)| {
-                let master = registry.master(id)?;
-                let reason = master.reason()?;
-                Some(Outcome {
-                    guest,
-                    name: master.name.clone(),
-                    state: master.state(),
-                    text: words(graph, tree, (owner, device), described, master.state(), reason),
-                    does_dma: described.is_some(),
-                })
-            });
-        outcomes.collect()
-    }
-
-    /// What holds for a device that is no master of the graph.
-    fn not_in(&self, graph: &Graph, tree: &Tree, name: &DeviceName) -> dma::Coverage {
-        match name {
-            DeviceName::Pci(name) => {
-                let found = self.functions.iter().find(|(other, _)| other == name);
-                match found {
-                    Some((_, Err(error))) => dma::Coverage::Refused(format!("{error:#}")),
-                    _ => dma::Coverage::Refused("there is no such PCI function".to_string()),
-                }
-            }
-            DeviceName::Path(path) => match tree.find(path) {
-                None => dma::Coverage::Refused("there is no such node".to_string()),
-                Some(node) => match graph.never_given(tree, node.id()) {
-                    Some(what) => dma::Coverage::Refused(format!("it is {what}")),
-                    None => coverage(graph.not_described()),
-                },
-            },
-        }
+        given.sort_by_key(|given| place(given.guest, given.device));
+        let outcome = |given: &dma::Given<'_>| {
+            let master = registry.master(given.master)?;
+            let reason = master.reason()?;
+            let described = given.described.and_then(|index| graph.master(index));
+            let owner = guests.get(given.guest.0)?;
+            Some(Outcome {
+                guest: given.guest,
+                name: master.name.clone(),
+                state: master.state(),
+                text: words(
+                    graph,
+                    (owner, given.device),
+                    described,
+                    master.state(),
+                    reason,
+                ),
+                does_dma: described.is_some(),
+            })
+        };
+        given.iter().filter_map(outcome).collect()
     }
 }
 
-/// Refuses what is described, and no device that a guest could be given.
-fn forbid(coverage: dma::Coverage, graph: &Graph, tree: &Tree, master: &Master) -> dma::Coverage {
-    let Identity::Platform { node, .. } = &master.identity else {
-        return coverage;
-    };
-    match graph.never_given(tree, *node) {
-        Some(what) if !matches!(coverage, dma::Coverage::Refused(_)) => {
-            dma::Coverage::Refused(format!("it is {what}"))
+/// A machine of which there is the tree only.
+struct OnPaper<'m> {
+    plan: &'m Plan,
+    tree: &'m Tree,
+}
+
+impl dma::Machine for OnPaper<'_> {
+    fn is_taken(&self, pages: &Range<u64>) -> bool {
+        let memory = self.tree.memory_ranges().unwrap_or_default();
+        memory
+            .iter()
+            .any(|range| range.address() < pages.end && pages.start < range.end())
+    }
+
+    /// They are taken to be there, and fit.
+    fn prepare(&self, _: &Identity, _: bool) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn missing(&self, name: PciName) -> String {
+        let found = self.plan.functions.iter().find(|(other, _)| *other == name);
+        match found {
+            Some((_, Err(error))) => format!("{error:#}"),
+            _ => "there is no such PCI function".to_string(),
         }
-        _ => coverage,
     }
 }
 
 /// What comes of a device, with its reason and what to do.
 fn words(
     graph: &Graph,
-    tree: &Tree,
     (owner, device): (&Guest, &Device),
     described: Option<&Master>,
     state: State,
@@ -259,14 +217,6 @@ fn words(
             let _ = write!(text, "; and then: {then}");
         }
     }
-    let node = match (described.map(|master| &master.identity), &device.name) {
-        (Some(Identity::Platform { node, .. }), _) => Some(tree.node(*node)),
-        (None, DeviceName::Path(path)) => tree.find(path),
-        _ => None,
-    };
-    if let Some(by) = node.and_then(|node| node.disabled_by()) {
-        let _ = write!(text, "; disabled by the status of {by}");
-    }
     text
 }
 
@@ -304,44 +254,4 @@ fn verdict(name: &str, devices: &[&Outcome]) -> (String, Reach) {
         "it gets none of its devices"
     };
     (format!("{name}: isolated: {text}"), Reach::ItsOwn)
-}
-
-fn coverage(coverage: &Coverage) -> dma::Coverage {
-    match coverage {
-        Coverage::Covered => dma::Coverage::Covered,
-        Coverage::Uncovered => dma::Coverage::Uncovered,
-        Coverage::Refused(refusal) => dma::Coverage::Refused(refusal.to_string()),
-    }
-}
-
-/// The graph's streams as the registry has them.
-fn at_smmus(streams: &[Stream]) -> Vec<(SmmuId, driver_abi::Stream)> {
-    let own = |stream: &Stream| {
-        let &Stream { smmu, id, mask } = stream;
-        (SmmuId(smmu.0), driver_abi::Stream { id, mask })
-    };
-    streams.iter().map(own).collect()
-}
-
-fn assignment(guest: GuestId, device: &Device) -> Assignment {
-    Assignment {
-        guest,
-        dma: device.dma,
-        on_fault: device.on_fault,
-    }
-}
-
-fn is_that(name: &DeviceName, identity: &Identity) -> bool {
-    match (name, identity) {
-        (
-            DeviceName::Pci(name),
-            Identity::Pci {
-                segment,
-                requester_id,
-                ..
-            },
-        ) => name.segment == *segment && name.requester_id() == *requester_id,
-        (DeviceName::Path(name), Identity::Platform { path, .. }) => name == path,
-        _ => false,
-    }
 }

@@ -3,6 +3,7 @@
 use super::System;
 use super::fabric::HostBridge;
 use super::given::Given;
+use super::platform;
 use crate::arch::{cpu, mmu, timer};
 use crate::smmus::Unit;
 use crate::vm::{self, Guest, PassedDevice, PassedFunction, Spec};
@@ -91,7 +92,7 @@ impl System {
         let platform: Vec<PassedDevice<'_>> = mine()
             .filter(may_have)
             .filter_map(|given| given.platform.as_ref())
-            .inspect(|device| device.announce(&self.tree, guest))
+            .inspect(|device| platform::announce(device, &self.tree, guest))
             .map(|device| PassedDevice {
                 node: self.tree.node(device.node),
                 pages: &device.pages,
