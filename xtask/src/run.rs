@@ -320,16 +320,22 @@ impl Runner<'_> {
             .control
             .as_ref()
             .map_or("", |control| control.column.as_str());
-        let phase = if self.board.has_smmu() { "driver" } else { "phase" };
-        let width = plan.column.chars().count().max(14);
+        // Phases are relative to an SMMU's driver: without an SMMU there are none.
+        let phases = self.board.has_smmu();
+        let width = (plan.column.chars().count() + 1).max(14);
         let row = |columns: [&str; 4]| {
             let [attack, phase, result, compared] = columns;
+            let phase = if phases {
+                format!("{phase:<9}")
+            } else {
+                String::new()
+            };
             println!(
                 "{}",
-                format!(" {attack:<38} {phase:<8} {result:<width$} {compared}").trim_end()
+                format!(" {attack:<38} {phase}{result:<width$} {compared}").trim_end()
             );
         };
-        row(["attack", phase, &plan.column, compared_with]);
+        row(["attack", "driver", &plan.column, compared_with]);
         let tries: Vec<_> = self.catalogue.tries(attacks).collect();
         let control_tries: Vec<_> = control_attacks
             .as_ref()

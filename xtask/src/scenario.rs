@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use system_tests::Verdict;
 use system_tests::attacks::Catalogue;
 use system_tests::damage::ComponentDamage;
-use system_tests::dtb::{Dtb, TreeDamage};
+use system_tests::dtb::{Binding, Dtb, TreeDamage};
 use system_tests::firmware::stage0_on_bench;
 use system_tests::scenario::{Ends, Scenario, Typed};
 use system_tests::story::Story;
@@ -219,6 +219,11 @@ impl Bench<'_> {
         let folder = self.project.out().join("scenarios").join(name);
         fs::create_dir_all(&folder)?;
         let board = Board::load(self.project, &scenario.board)?;
+        ensure!(
+            board.has_smmu() || scenario.binding == Binding::Generic,
+            "`binding` says how an SMMU is described, and {} has none: leave it out",
+            board.name
+        );
         let compiler = self.compiler();
         let firmware = board.firmware_images(self.project, &compiler)?;
         // Scenarios are prepared one after the other, so that two do not fetch at once.

@@ -90,6 +90,13 @@ impl Catalogue {
                 .map(move |phase| (attack, attacks.rename.get(phase).unwrap_or(phase).as_str()))
         })
     }
+
+    /// The names in `only` that nothing is tried for: the list has no such attack, or not in these phases.
+    pub fn unknown<'a>(&'a self, attacks: &'a Attacks) -> impl Iterator<Item = &'a str> {
+        let is_tried = |name: &str| self.tries(attacks).any(|(attack, _)| attack.name == name);
+        let names = attacks.only.iter().flatten().map(String::as_str);
+        names.filter(move |name| !is_tried(name))
+    }
 }
 
 /// What was reported: attack and phase to outcome.
@@ -205,5 +212,19 @@ mod tests {
             .map(|(attack, phase)| (attack.name.as_str(), phase))
             .collect();
         assert_eq!(tries, [("read-alice", "after"), ("read-core", "after")]);
+    }
+
+    #[test]
+    fn a_name_that_nothing_is_tried_for_is_found() {
+        let catalogue = Catalogue::from_toml(include_str!("../../stories/attacks.toml")).unwrap();
+        let text =
+            "verdict = \"blocked\"\nonly = [\"write-core\", \"fly\", \"write-alice\"]\nphases = [\"before\"]";
+        let attacks: Attacks = toml::from_str(text).unwrap();
+        let unknown: Vec<_> = catalogue.unknown(&attacks).collect();
+        assert_eq!(
+            unknown,
+            ["write-core", "fly"],
+            "write-core is tried after the driver came"
+        );
     }
 }

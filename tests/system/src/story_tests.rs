@@ -188,3 +188,20 @@ fn a_scenario_forbids_more_than_its_story() {
     assert!(verdict.problems[0].contains("the map is still there"));
     assert!(story.forbid("scenario", vec![line("(")]).is_err());
 }
+
+#[test]
+fn an_attack_that_is_not_on_the_list_cannot_be_wanted() {
+    let text = STORY.replace(r#"verdict = "blocked""#, r#"verdict = "blocked", only = ["fly"]"#);
+    let read = |name: &str| {
+        if name == "story" {
+            Ok(text.clone())
+        } else {
+            read(name)
+        }
+    };
+    let story = Story::load("story", &read).unwrap();
+    let mut watcher = story.watch();
+    GOOD.iter().for_each(|line| watcher.line(line));
+    let verdict = watcher.finish(&Catalogue::from_toml(ATTACKS).unwrap());
+    assert_eq!(verdict.problems, ["no attack fly of this story is on the list"]);
+}

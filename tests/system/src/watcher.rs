@@ -136,6 +136,10 @@ impl<'s> Watcher<'s> {
             problems.push(format!("{what}: {} ({})", pattern.says, pattern.line));
         }
         if let Some(attacks) = &self.story.attacks {
+            // A misspelt name would make the list shorter, and nobody would notice.
+            for name in catalogue.unknown(attacks) {
+                problems.push(format!("no attack {name} of this story is on the list"));
+            }
             for (attack, phase) in catalogue.tries(attacks) {
                 expected += 1;
                 match self.reports.outcome(&attack.name, phase) {
