@@ -6,9 +6,10 @@
 
 mod known;
 
+use alloc::vec::Vec;
 use core::fmt;
 
-use devicetree::{Node, Tree};
+use devicetree::{Node, NodeId, Tree};
 
 use crate::limits::{LONGEST_COMPATIBLE, MOST_COMPATIBLES};
 use crate::smmu::kind_of;
@@ -72,37 +73,71 @@ fn is_interrupt_controller(node: Node<'_>) -> bool {
 
 /// What a node is, if that is no device that a guest could be given, whatever binding describes it.
 pub(crate) fn never_given(node: Node<'_>) -> Option<&'static str> {
-    if kind_of(&node).is_some() || node.has("#iommu-cells") {
+    let mut around = node.ancestors();
+    is_no_device(node).or_else(|| around.find_map(holds_no_devices))
+}
+
+/// The same, as far as the node itself tells.
+fn is_no_device(node: Node<'_>) -> Option<&'static str> {
+    if node.has("#iommu-cells") || kind_of(&node).is_some() {
         Some("an IOMMU: who has its registers decides what devices reach")
     } else if is_interrupt_controller(node) {
         Some("an interrupt controller, which the guests share")
     } else if matches!(node.text("device_type"), Ok(Some("memory" | "cpu"))) {
         Some("memory or a CPU, which the partition file gives otherwise")
-    } else if node.ancestors().any(|node| node.is_pci()) {
-        Some("on a PCI bus: a guest is given functions, and not nodes")
     } else {
-        let mut above = node.ancestors().skip(1);
-        let is_memory = above.any(|above| above.name() == "reserved-memory");
-        is_memory.then_some("reserved memory")
+        None
     }
 }
 
-/// Whether a node is that of a device with registers at addresses of the CPU.
-fn is_device(node: Node<'_>) -> bool {
-    // Below a bus without `ranges` a `reg` is a number on that bus.
-    let is_mapped = |above: Node<'_>| above.parent().is_none() || above.has("ranges");
-    node.has("reg") && node.ancestors().skip(1).all(is_mapped) && never_given(node).is_none()
+/// What a node is, if neither it nor what is below it is a device that a guest could be given as a node.
+fn holds_no_devices(node: Node<'_>) -> Option<&'static str> {
+    if node.name() == "reserved-memory" {
+        Some("reserved memory")
+    } else if node.is_pci() {
+        Some("on a PCI bus: a guest is given functions, and not nodes")
+    } else {
+        None
+    }
 }
 
-/// Whether a node becomes a master for what it is, unless a binding describes it.
-pub(crate) fn does_dma(node: Node<'_>) -> bool {
-    of(node).is_some() && is_device(node)
+/// All devices with registers at addresses of the CPU, which could be given to a guest as such, in the order of the tree.
+pub(crate) fn devices(tree: &Tree) -> Vec<Device> {
+    walk(tree).collect()
 }
 
-/// All devices with registers, and how it is known that they do DMA, if it is.
-pub(crate) fn devices(tree: &Tree) -> impl Iterator<Item = (Node<'_>, Option<Capability>)> {
-    let devices = tree.nodes().filter(|node| is_device(*node));
-    devices.map(|node| (node, of(node)))
+/// A device with registers.
+#[derive(Debug)]
+pub(crate) struct Device {
+    pub(crate) node: NodeId,
+    /// How it is known that it does DMA, if it is.
+    pub(crate) capability: Option<Capability>,
+}
+
+fn walk(tree: &Tree) -> impl Iterator<Item = Device> {
+    let mut buses = Vec::from([tree.root().children()]);
+    core::iter::from_fn(move || {
+        loop {
+            let Some(node) = buses.last_mut()?.next() else {
+                buses.pop();
+                continue;
+            };
+            let (is_bus, has_registers) = (node.has("ranges"), node.has("reg"));
+            // Below a node without `ranges` a `reg` is a number on that bus: nothing there is asked for.
+            if !is_bus && !has_registers || holds_no_devices(node).is_some() {
+                continue;
+            }
+            if is_bus {
+                buses.push(node.children());
+            }
+            if has_registers && is_no_device(node).is_none() {
+                return Some(Device {
+                    node: node.id(),
+                    capability: of(node),
+                });
+            }
+        }
+    })
 }
 
 /// Whether a node may be a device that does DMA or none, and not only the bus to others.

@@ -11,6 +11,7 @@ use devicetree::{NodeId, Tree};
 
 use crate::bindings::{iommu_addresses, iommu_map, iommus, mmu_masters, msi};
 use crate::bus::{self, Bus};
+use crate::capability;
 use crate::claims::{Builder, Subject, at_master, function_identity};
 use crate::diagnostic::{Defect, Diagnostic, Diagnostics, Effect, Severity};
 use crate::groups::{self, Group, Meeting};
@@ -85,7 +86,8 @@ impl Graph {
     }
 
     fn build_all(tree: &Tree, functions: &[PciFunction], room: Room, not_shut: &[Option<&str>]) -> Graph {
-        if let Some(because) = limits::too_large(tree, functions, room) {
+        let devices = capability::devices(tree);
+        if let Some(because) = limits::too_large(tree, &devices, functions, room) {
             return Graph::refuse_everything(tree, functions, room, because);
         }
         let mut builder = Builder::new(tree, functions, room);
@@ -107,7 +109,7 @@ impl Graph {
             // A function that no binding describes is a master all the same.
             claims.entry(Subject::Function(index)).or_default();
         }
-        let capabilities = graph.add_undescribed(&builder, &buses, &mut claims);
+        let capabilities = graph.add_undescribed(&builder, devices, &buses, &mut claims);
         for (subject, claims) in claims {
             let identity = builder.identity(subject);
             let (node, bus) = match &identity {

@@ -2,7 +2,7 @@
 
 use devicetree::Tree;
 
-use crate::capability;
+use crate::capability::Device;
 use crate::diagnostic::{Defect, Diagnostic, Effect};
 use crate::master::PciFunction;
 use crate::smmu::kind_of;
@@ -64,9 +64,17 @@ const LISTS: [(&str, usize); 8] = [
 const BYTES_PER_CAPABLE: usize = 2048;
 
 /// The first property that takes the graph over its limit, if one does.
-pub(crate) fn too_large(tree: &Tree, functions: &[PciFunction], room: Room) -> Option<Diagnostic> {
+pub(crate) fn too_large(
+    tree: &Tree,
+    devices: &[Device],
+    functions: &[PciFunction],
+    room: Room,
+) -> Option<Diagnostic> {
     let mut bytes = functions.len() * BYTES_PER_NODE;
     let mut smmus = 0;
+    let too_large = || Defect::TooLarge {
+        limit_kib: room.bytes >> 10,
+    };
     for node in tree.nodes() {
         smmus += usize::from(kind_of(&node).is_some());
         if smmus > room.smmus {
@@ -85,29 +93,24 @@ pub(crate) fn too_large(tree: &Tree, functions: &[PciFunction], room: Room) -> O
             .peekable();
         if lists.peek().is_some() {
             bytes += BYTES_PER_NODE + COPIES_OF_PATH * node.path().len();
-        } else if capability::does_dma(node) {
-            bytes += BYTES_PER_CAPABLE + COPIES_OF_PATH * node.path().len();
-            if bytes > room.bytes {
-                let defect = Defect::TooLarge {
-                    limit_kib: room.bytes >> 10,
-                };
-                return Some(Diagnostic::at_node(node.path(), "reg", defect, Effect::Unblocked));
-            }
         }
         for (property, name, factor) in lists {
             bytes += property.bytes().len() * factor;
             if bytes > room.bytes {
-                let defect = Defect::TooLarge {
-                    limit_kib: room.bytes >> 10,
-                };
                 return Some(Diagnostic::at_property(
                     &property,
                     name,
-                    defect,
+                    too_large(),
                     Effect::Unblocked,
                 ));
             }
         }
     }
-    None
+    let capable = devices.iter().filter(|device| device.capability.is_some());
+    let mut paths = capable.map(|device| tree.path(device.node));
+    let last = paths.find(|path| {
+        bytes += BYTES_PER_CAPABLE + COPIES_OF_PATH * path.len();
+        bytes > room.bytes
+    });
+    last.map(|path| Diagnostic::at_node(path, "reg", too_large(), Effect::Unblocked))
 }

@@ -3,11 +3,11 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use devicetree::{Node, NodeId, Tree};
+use devicetree::{NodeId, Tree};
 
 use super::Graph;
 use crate::bus::Bus;
-use crate::capability::{self, Capability};
+use crate::capability::{self, Capability, Device};
 use crate::claims::{Builder, Claim, Subject};
 
 impl Graph {
@@ -16,11 +16,13 @@ impl Graph {
     pub(super) fn add_undescribed(
         &mut self,
         builder: &Builder<'_>,
+        devices: Vec<Device>,
         buses: &[Bus],
         claims: &mut BTreeMap<Subject, Vec<Claim>>,
     ) -> BTreeMap<NodeId, Capability> {
         let mut found = BTreeMap::new();
-        for (node, capability) in capability::devices(builder.tree) {
+        for Device { node, capability } in devices {
+            let node = builder.tree.node(node);
             // Functions may be behind a node that does not say that it is a host bridge.
             let is_described =
                 claims.contains_key(&Subject::Node(node.id())) || super::bus_at(buses, node.id()).is_some();
@@ -48,7 +50,7 @@ impl Graph {
     /// What a node is, if it is none that a guest could be given as a device: an SMMU above all, whose registers decide who
     /// is isolated.
     pub fn never_given(&self, tree: &Tree, node: NodeId) -> Option<&'static str> {
-        let node: Node<'_> = tree.node(node);
+        let node = tree.node(node);
         if self.smmus().iter().any(|smmu| smmu.node == node.id()) {
             return Some("an SMMU, which no guest is ever given");
         }
