@@ -79,6 +79,15 @@ fn a_device_that_is_not_described_says_how_it_is_known() {
         "{why}"
     );
     assert_eq!(graph.why(&tree, MasterIndex(99)).to_string(), "no such device\n");
+    // Of others it is said what is looked for.
+    let why = |path| graph.why_no_master(&tree, tree.find(path).unwrap().id(), None);
+    assert!(why("/soc/serial@7e201000").contains("nothing says whether it does DMA"));
+    assert!(!why("/soc/serial@7e201000").contains("`dmas`"));
+    assert!(why("/soc/mmc@7e202000").contains("\n  `dmas`: a DMA controller copies for it"));
+    assert!(
+        why("/soc").contains("ask for that: /soc/mailbox@7e00b880, /soc/dma@7e007000, /soc/usb@7e980000")
+    );
+    assert!(why("/memory@0").contains("memory or a CPU"));
 }
 
 #[test]

@@ -82,9 +82,14 @@ impl Graph {
         if let Some(what) = capability::never_given(node) {
             return format!("{node}: {what}\n");
         }
+        let served = if node.has("dmas") {
+            "  `dmas`: a DMA controller copies for it, which a guest is not given with it\n"
+        } else {
+            ""
+        };
         format!(
             "{node}: no `iommus` and no `mmu-masters` speaks of it, and nothing says whether it does DMA: neither its \
-             `compatible` nor `#dma-cells`, `dma-coherent` or `dma-noncoherent`\n  \
+             `compatible` nor `#dma-cells`, `dma-coherent` or `dma-noncoherent`\n{served}  \
              so: uncovered if it does DMA; nothing translates or stops that, and only `dma = \"trusted\"` gives it to a guest\n"
         )
     }
