@@ -120,7 +120,8 @@ fn add(pages: &mut Vec<Range<u64>>, new: Range<u64>) {
 }
 
 /// Another node, whether enabled or not, that has registers in these pages, and that the same guest does not get with it: one
-/// that is not of `all`, or with registers that no guest may have. What is below a device is a part of it.
+/// that is not of `all`, or with registers that no guest may have. What is below a device is a part of it,
+/// and what is below a bus is not.
 fn neighbour<'t>(
     tree: &'t Tree,
     node: Node<'t>,
@@ -128,13 +129,14 @@ fn neighbour<'t>(
     all: &[NodeId],
     is_taken: &dyn Fn(&Range<u64>) -> bool,
 ) -> Option<Node<'t>> {
-    let is_wanted = |other: &Node<'_>| other.ancestors().any(|above| all.contains(&above.id()));
+    let is_given = |node: Node<'_>| all.contains(&node.id()) && node.has("reg");
+    let is_wanted = |other: &Node<'_>| other.ancestors().any(is_given);
     let is_there =
         |range: &AddressRange| !range.is_empty() && overlaps(page, &(range.address()..range.end()));
     let is_in_the_way = |other: &Node<'_>| {
         let registers = other.regs().unwrap_or_default();
         let taken = |range: &AddressRange| pages_of(range).is_none_or(|pages| is_taken(&pages));
-        registers.iter().any(is_there) && !(is_wanted(other) && !registers.iter().any(taken))
+        registers.iter().any(is_there) && (!is_wanted(other) || registers.iter().any(taken))
     };
     let mut others = tree.nodes().filter(|other| *other != node && other.has("reg"));
     others.find(is_in_the_way)

@@ -134,13 +134,7 @@ impl Plan {
                 guest: given.guest,
                 name: master.name.clone(),
                 state: master.state(),
-                text: words(
-                    graph,
-                    (owner, given.device),
-                    described,
-                    master.state(),
-                    reason,
-                ),
+                text: words(graph, (owner, given.device), described, master.state(), reason),
                 does_dma: described.is_some(),
             })
         };

