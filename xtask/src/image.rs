@@ -212,7 +212,7 @@ mod tests {
             [
                 "arm_64bit=1",
                 "kernel=kernel8.img",
-                "initramfs bundle.cpio followkernel",
+                "initramfs bundle.cpio 0x08000000",
                 "enable_uart=1",
                 "dtoverlay=disable-bt",
             ]
