@@ -59,6 +59,9 @@ impl System {
                 devices.join(", "));
         }
         match verdict.exposed.iter().map(|(_, devices)| devices.len()).sum() {
+            0 if verdict.open.is_empty() && self.given.is_empty() => {
+                log::info!(target: "run", "no guest was given a device");
+            }
             0 if verdict.open.is_empty() => {
                 log::info!(target: "run", "every device of a guest was isolated or blocked")
             }
