@@ -6,11 +6,14 @@ use partition::{Device, Dma, Guest};
 
 /// What keeps `guest` from getting `device` although the stream graph would let it.
 pub fn narrow(coverage: Coverage, guest: &Guest, device: &Device) -> Coverage {
-    let has_identity = guest.memory.iter().all(|region| region.pa == Some(region.ipa));
+    let has_identity = guest
+        .memory
+        .iter()
+        .all(|region| region.pa.is_none_or(|pa| pa == region.ipa));
     match coverage {
         // Untranslated, the device would write to somebody else's memory even if its guest is honest.
         Coverage::Uncovered if device.dma == Dma::Trusted && !has_identity => Coverage::Refused(
-            "no SMMU translates its DMA, so the guest's memory has to lie at pa = ipa; say so in the partition file"
+            "no SMMU translates its DMA, so the guest's memory has to lie at pa = ipa: write that in the partition file, or leave pa out"
                 .to_string(),
         ),
         coverage => coverage,
@@ -58,7 +61,9 @@ mod tests {
         };
         let (same, other) = ((1 << 30, Some(1 << 30)), (1 << 30, Some(1 << 31)));
         assert_eq!(narrowed(&[same], Dma::Trusted), Coverage::Uncovered);
-        for places in [&[same, other][..], &[(1 << 30, None)]] {
+        // The core places it there.
+        assert_eq!(narrowed(&[(1 << 30, None)], Dma::Trusted), Coverage::Uncovered);
+        for places in [&[same, other][..], &[other]] {
             let Coverage::Refused(why) = narrowed(places, Dma::Trusted) else {
                 panic!("{places:?}")
             };

@@ -7,7 +7,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::ops::Range;
 use devicetree::Tree;
-use dma::{GuestId, Machine, MasterId, PlatformDevice, Registry};
+use dma::{GuestId, Machine, MasterId, PlatformDevice, Registry, State};
 use partition::{PciName, Wait};
 use pci::{Bdf, Window};
 use spin::Mutex;
@@ -88,6 +88,19 @@ pub fn register(
         .collect();
     number_slots(&mut given);
     (registry, given)
+}
+
+/// Places memory where a guest's devices see it, of those that have one which no SMMU translates for.
+pub fn place_memory(guests: &mut [partition::Guest], registry: &Registry, given: &[Given]) {
+    let is_untranslated =
+        |given: &&Given| registry.master(given.master).map(dma::Master::state) == Some(State::Uncovered);
+    for given in given.iter().filter(is_untranslated) {
+        if let Some(guest) = guests.get_mut(given.guest.0) {
+            for region in &mut guest.memory {
+                region.pa.get_or_insert(region.ipa);
+            }
+        }
+    }
 }
 
 /// Where a guest finds a function on its bus 0: device and function number stay, and the bus does not.

@@ -36,18 +36,18 @@ impl System {
         };
         log::info!(target: "stage2", "{}-bit IPA, {}-bit PA, root at level {} (tables: {}), one tree for the CPUs and every SMMU (here: {})",
             geometry.ipa_bits(), geometry.pa_bits(), geometry.start_level(), geometry.root_tables(), limits.len() - 1);
-        guests
-            .iter()
-            .enumerate()
-            .map(
-                |(index, guest)| match self.build_guest(GuestId(index), guest, &geometry) {
-                    Ok(guest) => Some(guest),
-                    Err(error) => {
-                        log::error!(target: "guest", "{}: not built: {error}", guest.name);
-                        None
-                    }
-                },
-            )
+        // What has its place is taken before the core chooses one for anything else.
+        let places: Vec<_> = guests.iter().map(vm::take_places).collect();
+        let wanted = guests.iter().zip(places).enumerate();
+        wanted
+            .map(|(index, (guest, places))| {
+                let built = places
+                    .map_err(|error| error.to_string())
+                    .and_then(|()| self.build_guest(GuestId(index), guest, &geometry));
+                built
+                    .inspect_err(|error| log::error!(target: "guest", "{}: not built: {error}", guest.name))
+                    .ok()
+            })
             .collect()
     }
 

@@ -136,13 +136,14 @@ impl System {
         })?;
         let Partition {
             loading,
-            guests,
+            mut guests,
             console: console_guest,
             ..
         } = Partition::parse(blob).map_err(|error| error.to_string())?;
 
         smmus::claim_interrupts(&units);
         let (registry, given) = given::register(&tree, &units, &graph, &bridges, &guests);
+        given::place_memory(&mut guests, &registry, &given);
         let mut system = System {
             bundle,
             typing: Typing::new(console),

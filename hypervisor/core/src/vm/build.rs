@@ -402,7 +402,19 @@ fn check_pages(
     }
 }
 
-/// Takes RAM for each bank.
+/// Takes the RAM of those regions of a guest that have their place.
+///
+/// # Errors
+/// The guest cannot be built. What was taken stays taken: the partition asked for it.
+pub fn take_places(guest: &partition::Guest) -> Result<(), RamError> {
+    let mut places = guest
+        .memory
+        .iter()
+        .filter_map(|region| Some((region.pa?, region.size)));
+    places.try_for_each(|(pa, size)| memory::take_guest(pa..pa.saturating_add(size)))
+}
+
+/// Takes RAM for each bank that does not have it: see [`take_places`].
 fn banks(spec: &Spec<'_>, layout: &Layout) -> Result<Vec<Bank>, BuildError> {
     let bank = |region: &partition::MemoryRegion| {
         let (ipa, size) = (region.ipa, region.size);
@@ -413,10 +425,7 @@ fn banks(spec: &Spec<'_>, layout: &Layout) -> Result<Vec<Bank>, BuildError> {
             return Err(BuildError::Unaligned(ipa));
         }
         let pa = match region.pa {
-            Some(pa) => {
-                memory::take_guest(pa..pa.saturating_add(size))?;
-                pa
-            }
+            Some(pa) => pa,
             None => memory::allocate_guest(size, BLOCK)?.start,
         };
         Ok(Bank { ipa, pa, size })

@@ -31,6 +31,7 @@ mod spec;
 mod terminal;
 mod tlb;
 
+pub use build::take_places;
 pub use guest::{Guest, State};
 pub use interrupts::{claim_interrupt, forward};
 pub use spec::{PassedDevice, PassedFunction, PhysicalBar, Spec};

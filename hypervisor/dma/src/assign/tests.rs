@@ -135,7 +135,7 @@ fn what_no_smmu_covers_takes_the_word_for_it_whether_it_is_known_to_do_dma_or_no
         assert_eq!((state, platform), (State::Uncovered, true), "{path}");
     }
     // And memory where it says.
-    let (told, _) = assign(&[guest("alice", None, &[("/bus/dma@20000", Dma::Trusted)])]);
+    let (told, _) = assign(&[guest("alice", Some(0), &[("/bus/dma@20000", Dma::Trusted)])]);
     assert_eq!((told[0].1, told[0].3), (State::Refused, false));
     assert!(told[0].2.contains("pa = ipa"), "{}", told[0].2);
 }

@@ -69,7 +69,7 @@ fn a_machine_without_smmu_isolates_who_trusts_nothing() {
             "guest alice:
     /emmc2bus/mmc@7e340000  refused: {not_isolated}
 guest bob:
-    /soc/mailbox@7e00b880  refused: {not_isolated}; and then: no SMMU translates its DMA, so the guest's memory has to lie at pa = ipa; say so in the partition file
+    /soc/mailbox@7e00b880  refused: {not_isolated}; and then: no SMMU translates its DMA, so the guest's memory has to lie at pa = ipa: write that in the partition file, or leave pa out
 guest mallory:
     /soc/dma@7e007000  NOT ISOLATED, accepted by dma = \"trusted\" (brcm,bcm2835-dma: copies between any addresses)
     /soc/usb@7e980000  refused: the status of /soc/usb@7e980000 disables it
