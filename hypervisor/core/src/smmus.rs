@@ -26,7 +26,7 @@ pub struct Unit {
     pub interrupts: Vec<(GicInterrupt, InterruptLine)>,
     /// What the gate found, or why there is no using it.
     pub gate: Result<Report, String>,
-    /// Why it is open, if shutting it was tried at boot and it was not measured shut.
+    /// Why it counts as open, if the tree does not disable it and it was not measured shut at boot.
     pub open: Option<String>,
     /// Several are instances that are programmed as one.
     frames: Vec<AddressRange>,
@@ -93,21 +93,7 @@ impl Unit {
         if let Some(by) = &smmu.disabled_by {
             return Err(format!("it is disabled by the status of {by}, and left alone"));
         }
-        if smmu.frames.is_empty() {
-            return Err("its register frames cannot be read".to_string());
-        }
-        if let Some(other) = smmu.other_kind {
-            return Err(format!(
-                "it says that it is {} and {}, and no gate fits both",
-                smmu.kind.name, other.name
-            ));
-        }
-        let map = |index: usize| {
-            let frame = smmu.frames.get(index).ok_or("there is no such register frame")?;
-            mmu::map_device(frame.address(), frame.size()).map_err(|error| error.to_string())
-        };
-        let gate = Gate::find(smmu, map)?;
-        let report = shut_measured(&gate).inspect_err(|why| self.open = Some(why.clone()))?;
+        let (gate, report) = close(smmu).inspect_err(|why| self.open = Some(why.clone()))?;
         let lacks = gate.lacks();
         self.registers = Some(gate);
         match smmu.unusable.as_deref().or(lacks) {
@@ -207,6 +193,26 @@ impl Unit {
             Err(why) => log::error!(target: "smmu", "{}: unusable: {why}", self.path),
         }
     }
+}
+
+/// Finds out what an SMMU is, and shuts it.
+fn close(smmu: &Smmu) -> Result<(Gate, Report), String> {
+    if smmu.frames.is_empty() {
+        return Err("its register frames cannot be read".to_string());
+    }
+    if let Some(other) = smmu.other_kind {
+        return Err(format!(
+            "it says that it is {} and {}, and no gate fits both",
+            smmu.kind.name, other.name
+        ));
+    }
+    let map = |index: usize| {
+        let frame = smmu.frames.get(index).ok_or("there is no such register frame")?;
+        mmu::map_device(frame.address(), frame.size()).map_err(|error| error.to_string())
+    };
+    let gate = Gate::find(smmu, map)?;
+    let report = shut_measured(&gate)?;
+    Ok((gate, report))
 }
 
 /// Shuts an SMMU, and believes its registers alone.

@@ -319,6 +319,11 @@ fn frames_without_an_smmu_are_refused_and_not_written() {
         let error = refused(vec![Fake::with(ones, ones, ones)], SIZE);
         let (idr0, idr1, idr2) = (ones, ones, ones);
         assert_eq!(error, IdentifyError::NoDevice { idr0, idr1, idr2 });
+        let said = error.to_string();
+        assert!(
+            said.starts_with("it does not identify itself as an SMMUv1 or v2: IDR0 reads"),
+            "{said}"
+        );
     }
     let (size, needed) = (0x7fff, 0x8000);
     assert_eq!(

@@ -18,7 +18,9 @@ const AARCH32_BITS: u8 = 40;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IdentifyError {
     /// There is none behind the register frame.
-    #[error("no SMMUv1 or v2 answers: IDR0 reads {idr0:#010x}, IDR1 {idr1:#010x}, IDR2 {idr2:#010x}")]
+    #[error(
+        "it does not identify itself as an SMMUv1 or v2: IDR0 reads {idr0:#010x}, IDR1 {idr1:#010x}, IDR2 {idr2:#010x}; perhaps there is none, or it has no clock or power"
+    )]
     NoDevice {
         /// SMMU_IDR0 as read.
         idr0: u32,

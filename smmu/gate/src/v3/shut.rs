@@ -23,7 +23,9 @@ pub struct V3Report {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum GateError {
     /// There is no SMMUv3 behind the register frame.
-    #[error("no SMMUv3 answers: IDR0 reads {idr0:#010x}, IDR1 {idr1:#010x}, IDR5 {idr5:#010x}")]
+    #[error(
+        "it does not identify itself as an SMMUv3: IDR0 reads {idr0:#010x}, IDR1 {idr1:#010x}, IDR5 {idr5:#010x}; perhaps there is none, or it has no clock or power"
+    )]
     NoDevice {
         /// SMMU_IDR0 as read.
         idr0: u32,
