@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use system_tests::Verdict;
 use system_tests::attacks::Catalogue;
 use system_tests::damage::ComponentDamage;
-use system_tests::dtb::{Binding, Dtb, TreeDamage};
+use system_tests::dtb::{Binding, Dtb, TreeDamage, enable};
 use system_tests::firmware::stage0_on_bench;
 use system_tests::scenario::{Ends, Scenario, Typed};
 use system_tests::story::Story;
@@ -227,7 +227,7 @@ impl Bench<'_> {
         let compiler = self.compiler();
         let firmware = board.firmware_images(self.project, &compiler)?;
         // Scenarios are prepared one after the other, so that two do not fetch at once.
-        let tree = board.device_tree(self.project)?;
+        let tree = enabled(board.device_tree(self.project)?, &scenario.enable, &folder)?;
         let core = if scenario.features.is_empty() {
             self.artifacts.core.clone()
         } else {
@@ -439,6 +439,18 @@ impl Prepared {
     pub(crate) fn limit(&self) -> Duration {
         self.limit
     }
+}
+
+/// The board's tree; another one in `folder`, if nodes of it are to be enabled.
+fn enabled(tree: Option<PathBuf>, nodes: &[String], folder: &Path) -> Result<Option<PathBuf>> {
+    if nodes.is_empty() {
+        return Ok(tree);
+    }
+    let tree = tree.context("nodes are enabled in a tree from a file, and QEMU makes that of this board")?;
+    let blob = fs::read(&tree).with_context(|| format!("cannot read {}", tree.display()))?;
+    let enabled = folder.join("enabled.dtb");
+    build::write_if_changed(&enabled, &enable(&blob, nodes)?)?;
+    Ok(Some(enabled))
 }
 
 /// Where a scenario's console is kept.

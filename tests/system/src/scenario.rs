@@ -32,6 +32,9 @@ pub struct Scenario {
     pub replace_component: Option<String>,
     /// What is wrong with the device tree.
     pub device_tree: Option<TreeDamage>,
+    /// Nodes that the board's device tree disables, and that are enabled for this run.
+    #[serde(default)]
+    pub enable: Vec<String>,
     /// Which binding describes what is behind the SMMU.
     #[serde(default)]
     pub binding: Binding,

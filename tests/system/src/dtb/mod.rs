@@ -1,16 +1,19 @@
 //! Edits a device tree blob, to hand the core trees that no boot loader would.
 //!
-//! [`TreeDamage`] spoils a tree, [`Binding`] describes the same machine in other words, [`bench_tree`] another machine. The format is that of the Devicetree Specification v0.4, chapter 5, version 17.
+//! [`TreeDamage`] spoils a tree, [`Binding`] describes the same machine in other words, [`bench_tree`] another machine, and
+//! [`enable`] has more of the same. The format is that of the Devicetree Specification v0.4, chapter 5, version 17.
 
 mod bench;
 mod binding;
 mod damage;
+mod enable;
 
 use std::ops::Range;
 
 pub use bench::bench_tree;
 pub use binding::{Binding, UnknownBinding};
 pub use damage::TreeDamage;
+pub use enable::{EnableError, enable};
 
 /// Why a blob cannot be edited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
