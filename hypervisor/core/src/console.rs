@@ -7,6 +7,7 @@
 //! Otherwise the core takes commands.
 
 mod aux;
+mod cadence;
 mod pl011;
 mod uart;
 

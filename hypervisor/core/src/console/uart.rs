@@ -1,6 +1,6 @@
 //! A UART of any kind that the core can drive, and the list of these kinds.
 
-use super::{aux, pl011};
+use super::{aux, cadence, pl011};
 use crate::arch::timer::Now;
 use alloc::boxed::Box;
 use core::fmt;
@@ -27,7 +27,7 @@ struct Kind {
     open: fn(Region) -> Box<dyn Port>,
 }
 
-static KINDS: [Kind; 2] = [
+static KINDS: [Kind; 3] = [
     Kind {
         compatible: &["arm,pl011"],
         open: |bus| Box::new(pl011::Pl011::new(bus)),
@@ -35,6 +35,10 @@ static KINDS: [Kind; 2] = [
     Kind {
         compatible: &["brcm,bcm2835-aux-uart"],
         open: |bus| Box::new(aux::AuxUart::new(bus)),
+    },
+    Kind {
+        compatible: &["cdns,uart-r1p12", "xlnx,xuartps"],
+        open: |bus| Box::new(cadence::Cadence::new(bus)),
     },
 ];
 
