@@ -246,7 +246,10 @@ fn on_bench(
         (TREE_ADDRESS - BENCH_BUNDLE_ADDRESS) >> 20
     );
     let tree = folder.join(format!("{name}.dtb"));
-    build::write_if_changed(&tree, &bench_tree(&original, smmu, at)?)?;
+    build::write_if_changed(
+        &tree,
+        &bench_tree(&original, smmu, board.has_platform_device(), at)?,
+    )?;
     Ok(boot(Some(&tree)))
 }
 

@@ -3,11 +3,11 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::edu::Transfer;
+use crate::edu::{Edu, Transfer};
 use crate::iommu::Iommu;
-use crate::map::{BARS, ECAM, SLOTS, SMMU, pci_interrupt};
+use crate::map::{BARS, ECAM, PLATFORM, PLATFORM_INTERRUPT, PLATFORM_STREAM, SLOTS, SMMU, pci_interrupt};
 use crate::memory::Memory;
-use crate::pci::{Function, HostBridge};
+use crate::pci::HostBridge;
 
 /// Translations hold for the rest of a page.
 const PAGE: u64 = 4096;
@@ -18,6 +18,8 @@ const REGISTER: usize = 4;
 #[derive(Debug)]
 pub struct Board<I, M> {
     host: HostBridge,
+    /// A device that is no PCI function: what stops its DMA is the SMMU or nothing.
+    platform: Edu,
     iommu: I,
     memory: M,
 }
@@ -27,6 +29,7 @@ impl<I: Iommu, M: Memory> Board<I, M> {
     pub fn new(iommu: I, memory: M) -> Self {
         Board {
             host: HostBridge::new(SLOTS),
+            platform: Edu::new(),
             iommu,
             memory,
         }
@@ -40,8 +43,8 @@ impl<I: Iommu, M: Memory> Board<I, M> {
             let offset = usize::try_from(address - SMMU.start);
             offset.map_or(u64::MAX, |offset| self.iommu.read(offset, size))
         } else {
-            let found = self.host.at(address);
-            found.map_or(u64::MAX, |(function, offset)| function.edu.read(offset, size))
+            let found = self.at(address);
+            found.map_or(u64::MAX, |(edu, offset)| edu.read(offset, size))
         }
     }
 
@@ -53,34 +56,53 @@ impl<I: Iommu, M: Memory> Board<I, M> {
             if let Ok(offset) = usize::try_from(address - SMMU.start) {
                 self.iommu.write(offset, size, value);
             }
-        } else if let Some((function, offset)) = self.host.at(address) {
-            function.edu.write(offset, size, value, now_us);
+        } else if let Some((edu, offset)) = self.at(address) {
+            edu.write(offset, size, value, now_us);
         }
+    }
+
+    /// The device whose registers are there, and the offset in them.
+    fn at(&mut self, address: u64) -> Option<(&mut Edu, u64)> {
+        if PLATFORM.contains(&address) {
+            return Some((&mut self.platform, address - PLATFORM.start));
+        }
+        let (function, offset) = self.host.at(address)?;
+        Some((&mut function.edu, offset))
+    }
+
+    /// Every device, the functions first, and the stream that it has now: none if it must not do DMA.
+    fn devices(&mut self) -> impl Iterator<Item = (&mut Edu, Option<u32>)> {
+        let functions = self.host.functions.iter_mut().map(|function| {
+            let stream = function.masters().then_some(function.requester_id());
+            (&mut function.edu, stream)
+        });
+        functions.chain([(&mut self.platform, Some(PLATFORM_STREAM))])
     }
 
     /// Lets devices do what is due by now.
     pub fn advance(&mut self, now_us: u64) {
-        for index in 0..self.host.functions.len() {
-            let due = self.host.functions.get_mut(index).and_then(|function| {
-                let transfer = function.edu.take_due(now_us)?;
-                let bytes = function.edu.buffer(&transfer).to_vec();
-                Some((transfer, bytes, function.masters(), function.requester_id()))
+        let count = self.devices().count();
+        for index in 0..count {
+            let due = self.devices().nth(index).and_then(|(edu, stream)| {
+                let transfer = edu.take_due(now_us)?;
+                let bytes = edu.buffer(&transfer).to_vec();
+                Some((transfer, bytes, stream))
             });
-            let Some((transfer, mut bytes, masters, stream)) = due else {
+            let Some((transfer, mut bytes, stream)) = due else {
                 continue;
             };
-            let stream = masters.then_some(stream);
             self.transfer(stream, &transfer, &mut bytes, now_us);
-            if let Some(function) = self.host.functions.get_mut(index) {
-                finish(function, &transfer, &bytes);
+            if let Some((edu, _)) = self.devices().nth(index) {
+                finish(edu, &transfer, &bytes);
             }
         }
     }
 
     /// When the next thing is due, in microseconds.
     pub fn next_us(&self) -> Option<u64> {
-        let functions = self.host.functions.iter();
-        functions.filter_map(|function| function.edu.due_us()).min()
+        let functions = self.host.functions.iter().map(|function| &function.edu);
+        let devices = functions.chain([&self.platform]);
+        devices.filter_map(Edu::due_us).min()
     }
 
     /// What a driver left unfinished, in words.
@@ -92,7 +114,8 @@ impl<I: Iommu, M: Memory> Board<I, M> {
     pub fn lines(&self) -> impl Iterator<Item = (u32, bool)> + '_ {
         let pins = self.host.functions.iter();
         let pins = pins.map(|function| (pci_interrupt(function.slot()), function.asserts()));
-        pins.chain(self.iommu.interrupts().iter().copied())
+        pins.chain([(PLATFORM_INTERRUPT, self.platform.asserts())])
+            .chain(self.iommu.interrupts().iter().copied())
     }
 
     /// Moves bytes page by page; a device that must not master the bus has no stream. What is stopped reads as zero.
@@ -118,21 +141,21 @@ impl<I: Iommu, M: Memory> Board<I, M> {
     }
 
     fn put(&mut self, address: u64, bytes: &[u8], now_us: u64) -> bool {
-        if !BARS.contains(&address) {
+        if !is_registers(address) {
             return self.memory.write(address, bytes);
         }
         for (register, chunk) in (0..).zip(bytes.as_chunks::<REGISTER>().0) {
             let at = address + register * REGISTER as u64;
-            if let Some((function, offset)) = self.host.at(at) {
+            if let Some((edu, offset)) = self.at(at) {
                 let value = u32::from_le_bytes(*chunk);
-                function.edu.write(offset, REGISTER, value.into(), now_us);
+                edu.write(offset, REGISTER, value.into(), now_us);
             }
         }
         true
     }
 
     fn get(&mut self, address: u64, bytes: &mut [u8]) -> bool {
-        if !BARS.contains(&address) {
+        if !is_registers(address) {
             return self.memory.read(address, bytes);
         }
         for (register, chunk) in (0..).zip(bytes.as_chunks_mut::<REGISTER>().0) {
@@ -143,13 +166,18 @@ impl<I: Iommu, M: Memory> Board<I, M> {
     }
 }
 
+/// Whether devices' registers can be there.
+fn is_registers(address: u64) -> bool {
+    BARS.contains(&address) || PLATFORM.contains(&address)
+}
+
 /// What a transfer brought goes into the device's buffer, and the transfer ends.
-fn finish(function: &mut Function, transfer: &Transfer, bytes: &[u8]) {
+fn finish(edu: &mut Edu, transfer: &Transfer, bytes: &[u8]) {
     if !transfer.to_memory {
-        let buffer = function.edu.buffer(transfer);
+        let buffer = edu.buffer(transfer);
         buffer.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
     }
-    function.edu.finish();
+    edu.finish();
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A board that QEMU does not have: an SMMUv1 or v2, a PCI host bridge, and three functions behind it that do DMA through it.
+//! A board that QEMU does not have: an SMMUv1 or v2, a PCI host bridge with three functions, and a device that is none, which do DMA through it.
 //!
 //! This part is the hardware, as pure state machines: [`Board`] answers loads and stores, does DMA when it is due, and
 //! says which interrupt lines are asserted. The program beside it is firmware at EL3 that makes every

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use smmu_model::Violation;
 use smmu_model::v2::{Defect, Device, Host, Route};
 
-use crate::map::{SLOTS, SMMU_GLOBAL_INTERRUPT, SMMU_SECOND_GLOBAL_INTERRUPT};
+use crate::map::{SMMU_GLOBAL_INTERRUPT, SMMU_SECOND_GLOBAL_INTERRUPT, streams};
 use crate::{Iommu, Kind, Memory};
 
 /// SMMU_sCR0, and its bit that lets everything pass.
@@ -38,7 +38,7 @@ pub struct Smmu<M> {
     device: Device<Walked<M>>,
     /// Its interrupts, which only accesses and transactions change.
     interrupts: Vec<(u32, bool)>,
-    /// Every function of the board was once stopped or translated: from then on, none may bypass it.
+    /// Every device of the board was once stopped or translated: from then on, none may bypass it.
     shut: bool,
 }
 
@@ -80,13 +80,13 @@ impl<M: Memory> Smmu<M> {
         (offset / size, offset % size)
     }
 
-    /// After the first moment in which no function bypasses it, no bypass is forgiven. The model tells of the routes
+    /// After the first moment in which no device bypasses it, no bypass is forgiven. The model tells of the routes
     /// through the first instance only; the others count as shut when their client ports are on.
     fn watch(&mut self) {
-        let stopped = |slot: &u8| !matches!(self.device.route(u32::from(*slot) << 3), Route::Bypass(_));
+        let stopped = |stream| !matches!(self.device.route(stream), Route::Bypass(_));
         let mut frames = (0..).take(self.kind.frames);
         let ports_on = frames.all(|frame| self.device.read32(frame, CR0) & CLIENTPD == 0);
-        if !self.shut && ports_on && SLOTS.iter().all(stopped) {
+        if !self.shut && ports_on && streams().all(stopped) {
             self.shut = true;
             self.device.forbid_bypass();
         }

@@ -22,6 +22,8 @@ use crate::usage::wrong;
 
 /// What a machine has in place of an SMMU.
 const NO_SMMU: &str = "no SMMU";
+/// The device of a firmware that is no PCI function, and which a board has if its file lists it.
+const PLATFORM_DEVICE: &str = "platform edu";
 
 /// A board as its file describes it.
 #[derive(Debug, Clone, Deserialize)]
@@ -59,7 +61,7 @@ pub(crate) struct Firmware {
     program: String,
     /// The kind of SMMU that it emulates.
     smmu: String,
-    /// The PCI functions that it emulates.
+    /// The devices that it emulates.
     devices: Vec<String>,
 }
 
@@ -195,6 +197,12 @@ impl Board {
         };
         let (_, kind) = Kind::named(smmu).with_context(|| format!("{program} knows no SMMU {smmu:?}"))?;
         FirmwareImages::build(project, compiler, program, kind).map(Some)
+    }
+
+    /// Whether its tree tells of the firmware's device that is no PCI function.
+    pub(crate) fn has_platform_device(&self) -> bool {
+        let mut devices = self.firmware.iter().flat_map(|firmware| &firmware.devices);
+        devices.any(|device| device == PLATFORM_DEVICE)
     }
 
     /// A story's text with the names of this board's SMMU and driver.

@@ -12,16 +12,18 @@ const COUNT: u64 = 0x90;
 const COMMAND: u64 = 0x98;
 const BUFFER: u64 = 0x4_0000;
 
-/// Lets every stream through but that of the second function.
-struct StopsSecond;
+/// Lets some streams through.
+struct Lets(fn(u32) -> bool);
 
-impl Iommu for StopsSecond {
+const STOPS_SECOND: Lets = Lets(|stream| stream != 0x10);
+
+impl Iommu for Lets {
     fn read(&mut self, offset: usize, size: usize) -> u64 {
         (offset + size) as u64
     }
     fn write(&mut self, _offset: usize, _size: usize, _value: u64) {}
     fn translate(&mut self, stream: u32, address: u64, _write: bool) -> Option<u64> {
-        (stream != 0x10).then_some(address)
+        (self.0)(stream).then_some(address)
     }
     fn interrupts(&self) -> &[(u32, bool)] {
         &[(112, true)]
@@ -73,7 +75,7 @@ fn data_goes_out_and_comes_back_across_a_page_boundary() {
 #[test]
 fn what_is_stopped_does_not_arrive_and_reads_as_zero() {
     let memory = Ram::new(0x2000);
-    let mut board = board(StopsSecond, &memory);
+    let mut board = board(STOPS_SECOND, &memory);
     memory.write(RAM.start, &[7; 64]);
     let [first, second, _] = BAR;
     start(&mut board, first, (RAM.start, BUFFER), 64, 1);
@@ -123,9 +125,54 @@ fn a_function_reaches_the_registers_of_another() {
 }
 
 #[test]
+fn the_platform_device_does_dma_with_its_own_stream_and_interrupt() {
+    let memory = Ram::new(0x2000);
+    memory.write(RAM.start, &[7; 64]);
+    // Nobody has enabled anything: it is no PCI function.
+    let mut board = Board::new(Lets(|stream| stream == 0x400), memory.clone());
+    start(&mut board, PLATFORM.start, (RAM.start, BUFFER), 64, 1);
+    assert!(!board.lines().any(|line| line == (PLATFORM_INTERRUPT, true)));
+    start(
+        &mut board,
+        PLATFORM.start,
+        (BUFFER, RAM.start + 0x1000),
+        64,
+        1 | 2 | 4,
+    );
+    let mut bytes = [0; 64];
+    memory.read(RAM.start + 0x1000, &mut bytes);
+    assert_eq!(bytes, [7; 64]);
+    assert!(board.lines().any(|line| line == (PLATFORM_INTERRUPT, true)));
+    board.write(PLATFORM.start + 0x64, 4, 0x100, 0);
+    assert!(board.lines().any(|line| line == (PLATFORM_INTERRUPT, false)));
+}
+
+#[test]
+fn the_platform_device_is_stopped_by_its_stream() {
+    let memory = Ram::new(0x1000);
+    let mut board = Board::new(Lets(|stream| stream != 0x400), memory.clone());
+    memory.write(RAM.start, &[7; 64]);
+    start(&mut board, PLATFORM.start, (BUFFER, RAM.start), 64, 3);
+    let mut bytes = [0; 64];
+    memory.read(RAM.start, &mut bytes);
+    assert_eq!(bytes, [7; 64]);
+}
+
+#[test]
+fn a_function_reaches_the_registers_of_the_platform_device() {
+    let memory = Ram::new(0x1000);
+    let mut board = board(NoIommu, &memory);
+    memory.write(RAM.start, &0x1234_5678_u32.to_le_bytes());
+    let [first, ..] = BAR;
+    start(&mut board, first, (RAM.start, BUFFER), 4, 1);
+    start(&mut board, first, (BUFFER, PLATFORM.start + 4), 4, 3);
+    assert_eq!(board.read(PLATFORM.start + 4, 4), !0x1234_5678_u64 & 0xffff_ffff);
+}
+
+#[test]
 fn addresses_lead_to_their_devices() {
     let memory = Ram::new(0x1000);
-    let mut board = board(StopsSecond, &memory);
+    let mut board = board(STOPS_SECOND, &memory);
     assert_eq!(board.read(SMMU.start + 0x24, 4), 0x28);
     assert_eq!(board.read(ECAM.start + (2 << 15), 4), 0x11e8_1234);
     assert_eq!(board.read(BARS.end - 4, 4), u64::MAX);

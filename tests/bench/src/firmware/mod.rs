@@ -87,6 +87,8 @@ extern "C" fn main(cpu: usize) -> ! {
         lines: Lines::new(),
     });
     let title = kind.map_or("no SMMU", |kind| kind.title);
-    uart::print(format_args!("bench: firmware at EL3, {title}, 3 PCI functions\n"));
+    uart::print(format_args!(
+        "bench: firmware at EL3, {title}, 3 PCI functions, a platform device\n"
+    ));
     psci::start_first()
 }

@@ -15,17 +15,21 @@ const LEVEL_HIGH: u32 = 4;
 const REQUESTERS: u32 = 0x100;
 /// Where QEMU's window for 32-bit BARs ends: the I/O window begins.
 const QEMU_WINDOW_END: u64 = 0x3eff_0000;
+/// What the bench's platform device is called, and what it is.
+pub(super) const PLATFORM: &str = "dma";
+const PLATFORM_COMPATIBLE: &[u8] = b"portcullis,edu\0";
 /// Where there is a second SMMU, it has those from 00:02.0 on.
 const SECONDS: u32 = 0x10;
 
 /// The tree that QEMU makes for the machine below the bench's firmware, rewritten: PSCI, our host bridge in the place of
-/// QEMU's, an SMMU of a kind that a binding describes, and where the bundle lies.
+/// QEMU's, an SMMU of a kind that a binding describes, the platform device if it is wanted, and where the bundle lies.
 ///
 /// # Errors
 /// `blob` is no device tree, or is not that of QEMU's virt machine.
 pub fn bench_tree(
     blob: &[u8],
     smmu: Option<(&Kind, Binding)>,
+    has_platform: bool,
     bundle: Range<u64>,
 ) -> Result<Vec<u8>, DtbError> {
     let mut dtb = Dtb::parse(blob)?;
@@ -44,6 +48,8 @@ pub fn bench_tree(
         Err(_) => dtb.find("pcie")?,
     };
     host_bridge(&mut dtb, host);
+    // Behind the host bridge, which stays where it is.
+    let platform = has_platform.then(|| add_platform(&mut dtb));
     let Some((kind, binding)) = smmu else {
         return Ok(dtb.emit());
     };
@@ -51,6 +57,9 @@ pub fn bench_tree(
     for (start, global) in kind.smmus() {
         let smmu = add_smmu(&mut dtb, kind, start, global);
         phandles.push(dtb.phandle(smmu));
+    }
+    if let (Some(platform), [smmu, ..]) = (platform, phandles.as_slice()) {
+        dtb.set_cells(platform, "iommus", &[*smmu, map::PLATFORM_STREAM]);
     }
     let map = match *phandles.as_slice() {
         [first, second] => vec![
@@ -133,6 +142,25 @@ fn add_smmu(dtb: &mut Dtb, kind: &Kind, start: u64, global: u32) -> usize {
     node
 }
 
+/// The platform device, on a bus that has addresses of its own. Its DMA sees memory where the CPUs do, or its SMMU.
+fn add_platform(dtb: &mut Dtb) -> usize {
+    let bus = dtb.add_node(&format!("soc@{:x}", map::PLATFORM.start));
+    let [high, low] = pair(map::PLATFORM.start);
+    let [_, _, _, size] = window(&map::PLATFORM);
+    dtb.set(bus, "compatible", b"simple-bus\0".to_vec());
+    dtb.set_cells(bus, "#address-cells", &[1]);
+    dtb.set_cells(bus, "#size-cells", &[1]);
+    dtb.set_cells(bus, "ranges", &[0, high, low, size]);
+    dtb.set_cells(bus, "dma-ranges", &[]);
+    let device = dtb.add_child(bus, &format!("{PLATFORM}@0"));
+    dtb.set(device, "compatible", PLATFORM_COMPATIBLE.to_vec());
+    dtb.set_cells(device, "reg", &[0, size]);
+    let number = map::shared_number(map::PLATFORM_INTERRUPT);
+    dtb.set_cells(device, "interrupts", &[SHARED, number, LEVEL_HIGH]);
+    dtb.set_cells(device, "dma-coherent", &[]);
+    device
+}
+
 /// A number as two cells.
 fn pair(number: u64) -> [u32; 2] {
     let [a, b, c, d, e, f, g, h] = number.to_be_bytes();
@@ -174,7 +202,7 @@ mod tests {
 
     #[test]
     fn the_tree_has_psci_the_bundle_and_our_host_bridge() {
-        let tree = bench_tree(&blob(), None, 0x4800_0000..0x4800_1234).unwrap();
+        let tree = bench_tree(&blob(), None, false, 0x4800_0000..0x4800_1234).unwrap();
         let dtb = Dtb::parse(&tree).unwrap();
         let host = dtb.find("pcie").unwrap();
         assert_eq!(dtb.cells(host, "reg"), Some(vec![0, 0x3f00_0000, 0, 0x10_0000]));
@@ -196,7 +224,7 @@ mod tests {
             (Binding::Both, true, true),
         ] {
             let (_, kind) = Kind::named("mmu-500").unwrap();
-            let tree = bench_tree(&blob(), Some((kind, binding)), 0..0).unwrap();
+            let tree = bench_tree(&blob(), Some((kind, binding)), false, 0..0).unwrap();
             let dtb = Dtb::parse(&tree).unwrap();
             let (host, smmu) = (dtb.find("pcie").unwrap(), dtb.find("iommu").unwrap());
             assert_eq!(dtb.cells(host, "iommu-map").is_some(), map, "{binding}");
@@ -206,9 +234,57 @@ mod tests {
     }
 
     #[test]
+    fn the_platform_device_is_described_by_either_binding() {
+        let (_, kind) = Kind::named("mmu-500").unwrap();
+        for (binding, generic, legacy) in [
+            (Binding::Generic, true, false),
+            (Binding::Legacy, false, true),
+            (Binding::Both, true, true),
+        ] {
+            let tree = bench_tree(&blob(), Some((kind, binding)), true, 0..0).unwrap();
+            let mut dtb = Dtb::parse(&tree).unwrap();
+            let (host, device) = (dtb.find("pcie").unwrap(), dtb.find(PLATFORM).unwrap());
+            let smmu = dtb.find("iommu").unwrap();
+            let phandles = [host, smmu, device].map(|node| dtb.cells(node, "phandle"));
+            let [host, smmu, device] = phandles.map(|cells| cells.map(|cells| cells[0]));
+            let node = dtb.find(PLATFORM).unwrap();
+            let iommus = dtb.cells(node, "iommus");
+            assert_eq!(iommus, generic.then(|| vec![smmu.unwrap(), 0x400]), "{binding}");
+            let cells = dtb.cells(node, "#stream-id-cells");
+            assert_eq!(cells, legacy.then(|| vec![1]), "{binding}");
+            let node = dtb.find("iommu").unwrap();
+            let masters = legacy.then(|| vec![host.unwrap(), 0, device.unwrap(), 0x400]);
+            assert_eq!(dtb.cells(node, "mmu-masters"), masters, "{binding}");
+            // No two nodes have one phandle.
+            let new = dtb.find("psci").unwrap();
+            assert!(!phandles_of(&dtb).contains(&dtb.phandle(new)), "{binding}");
+        }
+    }
+
+    fn phandles_of(dtb: &Dtb) -> Vec<u32> {
+        let nodes = ["pcie", "iommu", PLATFORM].map(|name| dtb.find(name).unwrap());
+        let phandles = nodes.iter().filter_map(|node| dtb.cells(*node, "phandle"));
+        phandles.flatten().collect()
+    }
+
+    #[test]
+    fn without_an_smmu_the_platform_device_is_behind_none() {
+        let tree = bench_tree(&blob(), None, true, 0..0).unwrap();
+        let dtb = Dtb::parse(&tree).unwrap();
+        let (bus, device) = (dtb.find("soc").unwrap(), dtb.find(PLATFORM).unwrap());
+        assert_eq!(dtb.cells(bus, "ranges"), Some(vec![0, 0, 0x0b80_0000, 0x1000]));
+        assert_eq!(dtb.cells(device, "reg"), Some(vec![0, 0x1000]));
+        assert_eq!(dtb.cells(device, "interrupts"), Some(vec![0, 64, 4]));
+        assert_eq!(dtb.cells(device, "iommus"), None);
+        assert!(dtb.find("iommu").is_err());
+        let without = bench_tree(&blob(), None, false, 0..0).unwrap();
+        assert!(Dtb::parse(&without).unwrap().find("soc").is_err());
+    }
+
+    #[test]
     fn context_interrupts_of_an_smmu_v1_are_one_wire() {
         let (_, kind) = Kind::named("mmu-401").unwrap();
-        let tree = bench_tree(&blob(), Some((kind, Binding::Generic)), 0..0).unwrap();
+        let tree = bench_tree(&blob(), Some((kind, Binding::Generic)), false, 0..0).unwrap();
         let dtb = Dtb::parse(&tree).unwrap();
         let smmu = dtb.find("iommu").unwrap();
         assert_eq!(
@@ -220,7 +296,7 @@ mod tests {
     #[test]
     fn two_instances_have_a_frame_each() {
         let (_, kind) = Kind::named("mmu-500-pair").unwrap();
-        let tree = bench_tree(&blob(), Some((kind, Binding::Generic)), 0..0).unwrap();
+        let tree = bench_tree(&blob(), Some((kind, Binding::Generic)), false, 0..0).unwrap();
         let dtb = Dtb::parse(&tree).unwrap();
         let reg = dtb.cells(dtb.find("iommu").unwrap(), "reg").unwrap();
         assert_eq!(reg, [0, 0x0b00_0000, 0, 0x20_0000, 0, 0x0b20_0000, 0, 0x20_0000]);
@@ -229,7 +305,7 @@ mod tests {
     #[test]
     fn two_smmus_have_a_node_each_and_share_the_functions() {
         let (_, kind) = Kind::named("mmu-500-two").unwrap();
-        let tree = bench_tree(&blob(), Some((kind, Binding::Generic)), 0..0).unwrap();
+        let tree = bench_tree(&blob(), Some((kind, Binding::Generic)), false, 0..0).unwrap();
         let dtb = Dtb::parse(&tree).unwrap();
         let host = dtb.find("pcie").unwrap();
         let map = dtb.cells(host, "iommu-map").unwrap();
@@ -243,7 +319,7 @@ mod tests {
     #[test]
     fn functions_can_be_behind_all_smmus() {
         let (_, kind) = Kind::named("mmu-500-two").unwrap();
-        let tree = bench_tree(&blob(), Some((kind, Binding::Everywhere)), 0..0).unwrap();
+        let tree = bench_tree(&blob(), Some((kind, Binding::Everywhere)), false, 0..0).unwrap();
         let dtb = Dtb::parse(&tree).unwrap();
         let host = dtb.find("pcie").unwrap();
         assert_eq!(dtb.cells(host, "iommu-map"), None);
@@ -263,7 +339,7 @@ mod tests {
         let qemu = dtb.find("pcie").unwrap();
         dtb.set_cells(qemu, "iommu-map", &[0, 7, 0, 0x10000]);
         let (_, kind) = Kind::named("mmu-500").unwrap();
-        let tree = bench_tree(&dtb.emit(), Some((kind, Binding::Generic)), 0..0).unwrap();
+        let tree = bench_tree(&dtb.emit(), Some((kind, Binding::Generic)), false, 0..0).unwrap();
         let dtb = Dtb::parse(&tree).unwrap();
         let hosts = dtb.find_all("pcie");
         let read = |property| {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
+use super::bench::PLATFORM;
 use super::{Dtb, DtbError};
 
 /// QEMU's names for the two nodes, and the name of the bench's SMMU.
@@ -12,6 +13,7 @@ const SMMU: &str = "smmuv3";
 const BENCH_SMMU: &str = "iommu";
 const HOST_BRIDGE: &str = "pcie";
 const MAP: &str = "iommu-map";
+const IOMMUS: &str = "iommus";
 /// How far the map is moved to contradict the legacy binding.
 const MOVED_BY: u32 = 0x100;
 
@@ -19,10 +21,10 @@ const MOVED_BY: u32 = 0x100;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Binding {
-    /// `iommu-map` at the host bridge: QEMU's own tree.
+    /// `iommu-map` at the host bridge, as in QEMU's own tree, and `iommus` at the bench's platform device.
     #[default]
     Generic,
-    /// `mmu-masters` at the SMMU, and no `iommu-map`.
+    /// `mmu-masters` at the SMMU, and nothing at the masters.
     Legacy,
     /// Both, and they say the same.
     Both,
@@ -61,14 +63,15 @@ impl Binding {
         // What the legacy binding needs. The stream ID that is listed says nothing: it is the requester ID.
         if self != Binding::Generic {
             dtb.set_cells(host, "#stream-id-cells", &[1]);
-            let host_phandle = dtb.phandle(host);
+            let mut masters = vec![dtb.phandle(host), 0];
+            masters.extend(platform_master(&mut dtb));
             let smmus = match self {
                 Binding::Everywhere => dtb.find_all(BENCH_SMMU),
                 _ => vec![smmu(&dtb)?],
             };
             // From behind, so that nodes that are still to come stay where they are.
             for smmu in smmus.into_iter().rev() {
-                dtb.set_cells(smmu, "mmu-masters", &[host_phandle, 0]);
+                dtb.set_cells(smmu, "mmu-masters", &masters);
             }
         }
         let host = dtb.find(HOST_BRIDGE)?;
@@ -77,6 +80,9 @@ impl Binding {
             Binding::Legacy | Binding::Everywhere => {
                 dtb.unset(host, MAP);
                 dtb.unset(host, "iommu-map-mask");
+                if let Ok(platform) = dtb.find(PLATFORM) {
+                    dtb.unset(platform, IOMMUS);
+                }
             }
             Binding::Conflict => {
                 let smmu = smmu(&dtb)?;
@@ -88,6 +94,18 @@ impl Binding {
         }
         Ok(dtb.emit())
     }
+}
+
+/// What `mmu-masters` says of the bench's platform device, if the tree has it: its phandle, and the stream in its `iommus`.
+fn platform_master(dtb: &mut Dtb) -> Vec<u32> {
+    let Ok(platform) = dtb.find(PLATFORM) else {
+        return Vec::new();
+    };
+    let Some(&[_, stream]) = dtb.cells(platform, IOMMUS).as_deref() else {
+        return Vec::new();
+    };
+    dtb.set_cells(platform, "#stream-id-cells", &[1]);
+    vec![dtb.phandle(platform), stream]
 }
 
 fn smmu(dtb: &Dtb) -> Result<usize, DtbError> {

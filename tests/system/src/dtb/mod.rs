@@ -266,6 +266,14 @@ impl Dtb {
         at
     }
 
+    /// Adds a node without properties below another, before its other children, and returns the token that begins it.
+    fn add_child(&mut self, parent: usize, name: &str) -> usize {
+        let at = self.properties(parent).end;
+        let node = [Token::Begin(name.as_bytes().to_vec()), Token::End];
+        self.tokens.splice(at..at, node);
+        at
+    }
+
     /// Takes a property from a node, if it has it.
     fn unset(&mut self, node: usize, property: &str) {
         if let Some(at) = self.position(node, property) {
