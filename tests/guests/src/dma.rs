@@ -127,7 +127,7 @@ impl DmaEngine {
 }
 
 /// The first window of a bus: its own address, and that of the bus around it.
-fn window(bus: FdtNode<'_, 'static>, name: &str, own: u32, above: u32) -> Option<(u64, u64)> {
+pub(crate) fn window(bus: FdtNode<'_, 'static>, name: &str, own: u32, above: u32) -> Option<(u64, u64)> {
     let mut all = cells(property(Some(bus), name)?);
     let mut number = |count: u32| {
         let mut value = 0;

@@ -1,9 +1,13 @@
-//! QEMU's edu device (QEMU, docs/specs/edu.rst): a DMA engine with a 4096-byte buffer of its own.
+//! QEMU's edu device (QEMU, docs/specs/edu.rst): a DMA engine with a 4096-byte buffer of its own. The bench has one that is no
+//! PCI function.
 
 use crate::clock::Instant;
+use crate::dma::window;
 use crate::interrupts::Interrupts;
+use crate::machine::{Machine, cells, property};
 use crate::pci::{Function, Pci};
 use crate::registers::Registers;
+use core::fmt;
 
 /// Vendor and device ID.
 const ID: u32 = 0x11e8_1234;
@@ -62,11 +66,35 @@ pub enum Completion {
     None,
 }
 
+/// Where an edu sits, as the machine calls it.
+#[derive(Debug, Clone, Copy)]
+pub enum Place {
+    /// A PCI function.
+    Pci(Function),
+    /// A node on a bus of the machine's.
+    Platform {
+        /// The names of both.
+        names: [&'static str; 2],
+        /// The device's interrupt.
+        line: u32,
+    },
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Pci(function) => function.fmt(f),
+            Place::Platform {
+                names: [bus, device], ..
+            } => write!(f, "/{bus}/{device}"),
+        }
+    }
+}
+
 /// An edu device.
 #[derive(Debug, Clone, Copy)]
 pub struct Edu {
-    function: Function,
-    bar: u64,
+    place: Place,
     registers: Registers,
 }
 
@@ -80,21 +108,36 @@ impl Edu {
         pci.enable(function);
         // SAFETY: the host bridge says that the device's registers are there; if they are not, nothing is.
         let registers = unsafe { Registers::new(bar) };
-        Some(Edu {
-            function,
-            bar,
-            registers,
-        })
+        let place = Place::Pci(function);
+        Some(Edu { place, registers })
+    }
+
+    /// The edu that is no PCI function, as the tree has it; `None` if there is none.
+    pub fn on_platform(machine: &Machine) -> Option<Edu> {
+        let [outer, bus, node] = machine.on_a_bus("portcullis,edu")?;
+        let first = |node, name| cells(property(Some(node), name)?).next();
+        let (own, above) = (first(bus, "#address-cells")?, first(outer, "#address-cells")?);
+        let (child, parent) = window(bus, "ranges", own, above)?;
+        let offset = u64::from(first(node, "reg")?).checked_sub(child)?;
+        // Kind, number, flags.
+        let number = cells(property(Some(node), "interrupts")?).nth(1)?;
+        let place = Place::Platform {
+            names: [bus.name, node.name],
+            line: 32 + number,
+        };
+        // SAFETY: the tree says that the device's registers are there; if they are not, nothing is.
+        let registers = unsafe { Registers::new(parent + offset) };
+        Some(Edu { place, registers })
     }
 
     /// Where it sits.
-    pub fn function(&self) -> Function {
-        self.function
+    pub fn place(&self) -> Place {
+        self.place
     }
 
     /// Where its registers are.
-    pub fn bar(&self) -> u64 {
-        self.bar
+    pub fn base(&self) -> u64 {
+        self.registers.base()
     }
 
     /// Leaves a value with the device, which its liveness register then shows.

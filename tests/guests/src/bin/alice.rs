@@ -105,15 +105,16 @@ mod program {
                 println!("alice: no PCI");
                 return;
             };
-            let Some(edu) = pci.functions().find_map(|function| Edu::open(&pci, function)) else {
+            let open = |function| Some((function, Edu::open(&pci, function)?));
+            let Some((function, edu)) = pci.functions().find_map(open) else {
                 println!("alice: no edu device");
                 return;
             };
             if let Some(other) = self.machine.argument("move-bar-to") {
-                bars::try_places(&pci, &edu, other, self.sent.address());
+                bars::try_places(&pci, function, &edu, other, self.sent.address());
             }
             if self.machine.bootargs.split(' ').any(|word| word == "messages") {
-                match Messages::of(self.machine, edu.function()) {
+                match Messages::of(self.machine, function) {
                     Ok(messages) => {
                         self.device = Some((edu, messages::LPI));
                         self.messages = Some(messages);
@@ -122,8 +123,8 @@ mod program {
                 }
                 return;
             }
-            let Some(line) = self.machine.interrupt_of(edu.function()) else {
-                println!("alice: no interrupt for {}", edu.function());
+            let Some(line) = self.machine.interrupt_of(function) else {
+                println!("alice: no interrupt for {function}");
                 return;
             };
             self.machine.interrupts.enable(line);

@@ -1,7 +1,7 @@
 //! What mallory makes her device do.
 
 use guests::Machine;
-use guests::edu::{BUFFER_SIZE, Direction, Edu, Transfer};
+use guests::edu::{BUFFER_SIZE, Completion, Direction, Edu, Place, Transfer};
 use guests::interrupts::Interrupts;
 use guests::println;
 use guests::ram::{Page, pattern};
@@ -61,7 +61,7 @@ impl<'a> Attacker<'a> {
             edu,
             interrupts,
             buffers,
-            seed: edu.bar(),
+            seed: edu.base(),
         }
     }
 
@@ -80,12 +80,31 @@ impl<'a> Attacker<'a> {
         self.buffers.back.differs(SIZE / 8, value).is_none()
     }
 
+    /// Says whether a transfer within her memory raises the device's interrupt, if she knows that without PCI.
+    pub(crate) fn try_interrupt(&self) {
+        let place = self.edu.place();
+        let Place::Platform { line, .. } = place else {
+            return;
+        };
+        self.interrupts.enable(line);
+        let transfer = Transfer {
+            direction: Direction::FromMemory,
+            memory: self.buffers.filler.address(),
+            window: IN_WINDOW,
+            size: SIZE as u64,
+        };
+        match self.edu.transfer_by_interrupt(self.interrupts, line, transfer) {
+            Completion::Interrupt => println!("device {place}: interrupt {line} came"),
+            _ => println!("device {place}: NO INTERRUPT {line}"),
+        }
+    }
+
     /// Says what the device does next where it must not: the run compares what the core reports with it.
     pub(crate) fn announce(&self, direction: Direction, address: u64) {
-        let function = self.edu.function();
+        let place = self.edu.place();
         match direction {
-            Direction::FromMemory => println!("dma {function}: read at {address:#x}"),
-            Direction::ToMemory => println!("dma {function}: write at {address:#x}"),
+            Direction::FromMemory => println!("dma {place}: read at {address:#x}"),
+            Direction::ToMemory => println!("dma {place}: write at {address:#x}"),
         }
     }
 

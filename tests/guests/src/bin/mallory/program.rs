@@ -42,33 +42,27 @@ fn run(machine: Machine) {
 
 fn attack(machine: &Machine) -> Result<(), &'static str> {
     let start = Instant::now();
-    let pci = machine.pci.ok_or("no PCI")?;
     let buffers = Buffers::new(machine).ok_or("her memory is too small")?;
     let targets = Targets::from_bootargs(machine).ok_or("bootargs lack a target")?;
     let interrupts = &machine.interrupts;
-    let Some(early) = Edu::open(&pci, EARLY) else {
+    let early = match machine.pci {
+        Some(pci) => Edu::open(&pci, EARLY),
+        None => Some(Edu::on_platform(machine).ok_or("no PCI, and no platform device")?),
+    };
+    let Some(early) = early else {
         println!("device {EARLY}: absent");
         // Without a device there is no DMA; she can still look for its registers, which lie two slots behind alice's.
         read_absent_bar(targets.alice_bar().wrapping_add(2 * BAR_SIZE));
         return Ok(());
     };
 
-    let mut late = LateDevice {
-        pci,
-        start,
-        edu: None,
-    };
-    late.look();
-    // Where the registers of an absent device would be.
-    let absent_bar = early.bar().wrapping_sub(BAR_SIZE);
-    if late.edu.is_none() {
-        println!("device {LATE}: absent");
-        read_absent_bar(absent_bar);
-    }
+    let mut late = machine.pci.map(|pci| LateDevice::new(pci, start, &early));
+    late.iter_mut().for_each(LateDevice::look_first);
+    let place = early.place();
 
     let mut attacker = Attacker::new(early, interrupts, &buffers);
     println!(
-        "device {EARLY}: present, DMA {}",
+        "device {place}: present, DMA {}",
         if attacker.moves_own_data() {
             "works"
         } else {
@@ -82,7 +76,7 @@ fn attack(machine: &Machine) -> Result<(), &'static str> {
     interrupts.sleep_us(DURING_US.saturating_sub(start.elapsed_us()));
     let mut attempt = attacks.attempt_on_alice(&mut attacker);
     let phase = loop {
-        late.look();
+        late.iter_mut().for_each(LateDevice::look);
         if attacker.moves_own_data() {
             break Phase::After;
         }
@@ -93,20 +87,25 @@ fn attack(machine: &Machine) -> Result<(), &'static str> {
     };
     attacks.report_on_alice("", Phase::During, attempt);
     match phase {
-        Phase::Never => println!("device {EARLY}: DMA never worked"),
-        _ => println!("device {EARLY}: DMA works after {}", Seconds(start.elapsed_us())),
+        Phase::Never => println!("device {place}: DMA never worked"),
+        _ => {
+            println!("device {place}: DMA works after {}", Seconds(start.elapsed_us()));
+            attacker.try_interrupt();
+        }
     }
     attacks.all(&mut attacker, phase);
 
-    let attempt = match late.wait(interrupts) {
-        Some(edu) => attacks.attempt_on_alice(&mut Attacker::new(edu, interrupts, &buffers)),
-        None => {
-            println!("device {LATE}: never present");
-            // All she can try with an absent device is to reach its registers.
-            OnAlice::through_registers(probe_read32(absent_bar))
-        }
-    };
-    attacks.report_on_alice("-late", phase, attempt);
+    if let Some(late) = &mut late {
+        let attempt = match late.wait(interrupts) {
+            Some(edu) => attacks.attempt_on_alice(&mut Attacker::new(edu, interrupts, &buffers)),
+            None => {
+                println!("device {LATE}: never present");
+                // All she can try with an absent device is to reach its registers.
+                OnAlice::through_registers(probe_read32(late.absent_bar))
+            }
+        };
+        attacks.report_on_alice("-late", phase, attempt);
+    }
     attacks.summary();
     Ok(())
 }
@@ -124,9 +123,29 @@ struct LateDevice {
     pci: Pci,
     start: Instant,
     edu: Option<Edu>,
+    /// Where its registers would be while it is absent.
+    absent_bar: u64,
 }
 
 impl LateDevice {
+    fn new(pci: Pci, start: Instant, early: &Edu) -> LateDevice {
+        LateDevice {
+            pci,
+            start,
+            edu: None,
+            absent_bar: early.base().wrapping_sub(BAR_SIZE),
+        }
+    }
+
+    /// Looks for the first time. What is absent should have no registers, either.
+    fn look_first(&mut self) {
+        self.look();
+        if self.edu.is_none() {
+            println!("device {LATE}: absent");
+            read_absent_bar(self.absent_bar);
+        }
+    }
+
     /// Looks whether it is there; says so once.
     fn look(&mut self) {
         if self.edu.is_none() {
