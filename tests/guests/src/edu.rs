@@ -141,8 +141,13 @@ impl Edu {
     }
 
     /// Leaves a value with the device, which its liveness register then shows.
-    pub(crate) fn mark(&self, value: u32) {
+    pub fn mark(&self, value: u32) {
         self.registers.write32(LIVENESS, !value);
+    }
+
+    /// Whether it was marked with that value.
+    pub fn is_marked(&self, value: u32) -> bool {
+        self.registers.read32(LIVENESS) == value
     }
 
     /// Does a transfer, and waits for its end by the device's interrupt `line`.

@@ -31,6 +31,11 @@ pub fn psci_versions() -> [Option<Version>; 2] {
     [psci::version::<Hvc>(), psci::version::<Smc>()].map(Result::ok)
 }
 
+/// Starts the guest anew. It returns only if that was refused.
+pub fn reset() {
+    let _ = psci::system_reset::<Hvc>();
+}
+
 /// Turns the guest off.
 pub fn power_off() -> ! {
     // An answer means that it was refused; there is nothing else to do then.

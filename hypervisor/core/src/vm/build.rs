@@ -17,6 +17,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
+use core::sync::atomic::AtomicBool;
 use pci::{Bdf, Pin};
 use spin::Mutex;
 use stage2::PAGE_SIZE;
@@ -367,8 +368,8 @@ fn registers(device: &PassedDevice<'_>) -> impl Iterator<Item = Registers> {
     device.pages.iter().map(move |pages| Registers {
         node,
         pages: pages.clone(),
-        shown: false,
-        mapped: false,
+        shown: AtomicBool::new(false),
+        mapped: AtomicBool::new(false),
     })
 }
 

@@ -102,8 +102,8 @@ pub struct Guest {
     pub(super) windows: Vec<Window>,
     /// Held while BARs move.
     pub(super) bars: Mutex<Vec<Bar>>,
-    /// Those of its platform devices; held while they are mapped or unmapped.
-    pub(super) registers: Mutex<Vec<super::registers::Registers>>,
+    /// Those of its platform devices.
+    pub(super) registers: Vec<super::registers::Registers>,
     /// What is mapped of devices may not be what the guest is to have.
     pub(super) unsettled: AtomicBool,
     pub(super) state: Mutex<State>,
@@ -163,7 +163,7 @@ impl Guest {
             memory: Mutex::new(parts.memory),
             windows: parts.windows,
             bars: Mutex::new(parts.bars),
-            registers: Mutex::new(parts.registers),
+            registers: parts.registers,
             unsettled: AtomicBool::new(false),
             state: Mutex::new(State::Waiting),
             started_us: AtomicU64::new(0),

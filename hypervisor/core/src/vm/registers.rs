@@ -3,55 +3,66 @@
 use super::Core;
 use super::guest::Guest;
 use core::ops::Range;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicBool, Ordering};
 use devicetree::NodeId;
 
-/// The registers of one platform device.
+/// The registers of one platform device. No lock: they are unmapped by an invalidation, in which a driver may die, and then
+/// whoever gives it up hides devices in the middle of it.
 #[derive(Debug)]
 pub(super) struct Registers {
     pub(super) node: NodeId,
     pub(super) pages: Range<u64>,
     /// The guest may have it.
-    pub(super) shown: bool,
-    pub(super) mapped: bool,
+    pub(super) shown: AtomicBool,
+    /// Only the CPU of the guest's first vCPU looks at it.
+    pub(super) mapped: AtomicBool,
+}
+
+impl Registers {
+    /// Whether they are mapped, or else not, while they should be the other way round.
+    fn is_to_change(&self, mapped: bool) -> bool {
+        let shown = self.shown.load(Ordering::Acquire);
+        self.mapped.load(Ordering::Relaxed) == mapped && shown != mapped
+    }
+
+    fn size(&self) -> u64 {
+        self.pages.end - self.pages.start
+    }
 }
 
 impl Guest {
     /// Makes the registers of a device the guest's, or takes them away. The guest's first vCPU does it before it goes on,
     /// since our caller may be in the middle of an invalidation.
     pub fn show_registers(&self, node: NodeId, shown: bool) {
-        let mut registers = self.registers.lock();
-        registers
-            .iter_mut()
-            .filter(|one| one.node == node)
-            .for_each(|one| one.shown = shown);
-        drop(registers);
+        for one in self.registers.iter().filter(|one| one.node == node) {
+            one.shown.store(shown, Ordering::Release);
+        }
         self.unsettled.store(true, Ordering::Release);
         self.kick(0);
     }
 
     /// Maps what is shown, and nothing else. Not from within an invalidation.
     pub(super) fn settle_registers(&self, core: &dyn Core) {
-        let mut registers = self.registers.lock();
-        if registers.iter().any(|one| one.mapped && !one.shown) {
+        let to_change = |mapped| self.registers.iter().filter(move |one| one.is_to_change(mapped));
+        if to_change(true).next().is_some() {
             core.with_walkers(&mut |walkers| {
                 let mut memory = self.memory.lock();
-                for one in registers.iter_mut().filter(|one| one.mapped && !one.shown) {
-                    match memory.unmap_device(walkers, one.pages.start, one.pages.end - one.pages.start) {
-                        Ok(()) => one.mapped = false,
+                for one in to_change(true) {
+                    let start = one.pages.start;
+                    match memory.unmap_device(walkers, start, one.size()) {
+                        Ok(()) => one.mapped.store(false, Ordering::Relaxed),
                         Err(error) => {
-                            log::error!(target: "guest", "{}: registers at {:#x} stay mapped: {error}",
-                                self.name(), one.pages.start);
+                            log::error!(target: "guest", "{}: registers at {start:#x} stay mapped: {error}", self.name());
                         }
                     }
                 }
             });
         }
         let mut memory = self.memory.lock();
-        for one in registers.iter_mut().filter(|one| one.shown && !one.mapped) {
-            let (start, size) = (one.pages.start, one.pages.end - one.pages.start);
-            match memory.map_device(start, start, size) {
-                Ok(()) => one.mapped = true,
+        for one in to_change(false) {
+            let start = one.pages.start;
+            match memory.map_device(start, start, one.size()) {
+                Ok(()) => one.mapped.store(true, Ordering::Relaxed),
                 Err(error) => {
                     log::error!(target: "guest", "{}: registers at {start:#x} stay unmapped: {error}", self.name());
                 }

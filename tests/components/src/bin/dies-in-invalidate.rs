@@ -4,7 +4,7 @@
 use misbehaving_components::Pretender;
 use misbehaving_components::mmio::Region;
 
-misbehaving_components::pretending!("dies-in-invalidate", "arm,smmu-v3", Dies);
+misbehaving_components::pretending!("dies-in-invalidate", "arm,smmu-v3\0arm,mmu-500", Dies);
 
 struct Dies;
 

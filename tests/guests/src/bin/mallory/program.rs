@@ -7,7 +7,7 @@ use guests::clock::{Instant, Seconds};
 use guests::edu::Edu;
 use guests::interrupts::Interrupts;
 use guests::pci::{Function, Pci};
-use guests::{Machine, println, probe_read32};
+use guests::{Machine, hypervisor, println, probe_read32};
 
 guests::entry!(run);
 
@@ -22,6 +22,8 @@ const NEVER_US: u64 = 6_000_000;
 /// How long the second device may become live after the first.
 const LATE_US: u64 = 500_000;
 const POLL_US: u64 = 10_000;
+/// What her device is marked with before she resets herself.
+const MARK: u32 = 0x6d61_6c31;
 /// Bytes of an edu's BAR. The hypervisor assigns BARs one behind the other, by rising slot.
 const BAR_SIZE: u64 = 1 << 20;
 
@@ -55,6 +57,8 @@ fn attack(machine: &Machine) -> Result<(), &'static str> {
         read_absent_bar(targets.alice_bar().wrapping_add(2 * BAR_SIZE));
         return Ok(());
     };
+
+    reset_once(machine, &early, start);
 
     let mut late = machine.pci.map(|pci| LateDevice::new(pci, start, &early));
     late.iter_mut().for_each(LateDevice::look_first);
@@ -108,6 +112,26 @@ fn attack(machine: &Machine) -> Result<(), &'static str> {
     }
     attacks.summary();
     Ok(())
+}
+
+/// Resets herself if she is to (`reset-ms` since her start), and has not done so: her device has a mark then, since nothing resets
+/// it with her.
+fn reset_once(machine: &Machine, device: &Edu, start: Instant) {
+    let Some(after_ms) = machine.argument("reset-ms") else {
+        return;
+    };
+    let place = device.place();
+    if device.is_marked(MARK) {
+        println!("device {place}: has the mark of her last life");
+        return;
+    }
+    let after_us = after_ms.saturating_mul(1000);
+    machine
+        .interrupts
+        .sleep_us(after_us.saturating_sub(start.elapsed_us()));
+    println!("device {place}: marked, and mallory resets herself");
+    device.mark(MARK);
+    hypervisor::reset();
 }
 
 /// Reads where the registers of an absent device would be, and says what came.
