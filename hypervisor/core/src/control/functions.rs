@@ -60,6 +60,19 @@ impl System {
         }
     }
 
+    /// Says what a guest's reset does not end: what an isolated platform device does in its guest's memory. Of one that nothing
+    /// isolates it is said wherever it is hidden.
+    pub fn warn_of_reset(&self, given: &Given) {
+        let registry = self.registry.lock();
+        let live = registry
+            .master(given.master)
+            .filter(|master| matches!(master.state(), State::Live(_)));
+        if let Some(master) = live.filter(|_| given.platform.is_some()) {
+            let guest = registry.guest_name(given.guest);
+            log::warn!(target: "device", "{}: it has no reset that the core knows: DMA that {guest} began goes on in its next life", master.name);
+        }
+    }
+
     /// Resets a function if a guest had it, and has it no more. Whether nothing is left in it, or a guest has it still.
     pub fn clean(&self, given: &Given) -> bool {
         let mut left = given.left.lock();

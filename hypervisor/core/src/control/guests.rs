@@ -284,13 +284,15 @@ impl System {
         }
     }
 
-    /// Starts guests again that asked for a reset. Their devices stay attached, but master the bus no more until then.
+    /// Starts guests again that asked for a reset. Their devices stay attached, but PCI functions master the bus no more
+    /// until then.
     pub fn restart_reset(&self) {
         let guests = self.guests.iter().enumerate();
         for (index, guest) in guests.filter_map(|(index, guest)| Some((index, (*guest)?))) {
             let mine = || self.given.iter().filter(|given| given.guest.0 == index);
             if guest.is_at_rest() {
                 mine().for_each(|given| self.hide(given.master));
+                mine().for_each(|given| self.warn_of_reset(given));
                 guest.let_clear();
             }
             if guest.take_cleared(timer::now_us()) {
