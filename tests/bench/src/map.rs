@@ -84,6 +84,6 @@ mod tests {
         let streams: std::collections::BTreeSet<u32> = streams().collect();
         assert_eq!(streams.len(), SLOTS.len() + 1);
         assert!(SLOTS.iter().all(|slot| pci_interrupt(*slot) < PLATFORM_INTERRUPT));
-        assert!(PLATFORM_INTERRUPT < SMMU_GLOBAL_INTERRUPT);
+        const { assert!(PLATFORM_INTERRUPT < SMMU_GLOBAL_INTERRUPT) };
     }
 }
