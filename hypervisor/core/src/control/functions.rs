@@ -49,12 +49,10 @@ impl System {
         let (Some(guest), Some(device)) = (self.guest(given.guest), &given.platform) else {
             return;
         };
-        guest.show_registers(device.node, shown);
+        let is_taken = guest.show_registers(device.node, shown) && !shown;
         let registry = self.registry.lock();
-        let uncovered = registry
-            .master(id)
-            .filter(|master| master.state() == State::Uncovered);
-        if let Some(master) = uncovered.filter(|_| !shown) {
+        let exposed = registry.master(id).filter(|_| registry.is_exposed(id));
+        if let Some(master) = exposed.filter(|_| is_taken) {
             log::warn!(target: "device", "{}: it has no reset that the core knows: DMA that {} began goes on",
                 master.name, guest.name());
         }

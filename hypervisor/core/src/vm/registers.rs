@@ -2,6 +2,7 @@
 
 use super::Core;
 use super::guest::Guest;
+use alloc::format;
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, Ordering};
 use devicetree::NodeId;
@@ -32,31 +33,38 @@ impl Registers {
 
 impl Guest {
     /// Makes the registers of a device the guest's, or takes them away. The guest's first vCPU does it before it goes on,
-    /// since our caller may be in the middle of an invalidation.
-    pub fn show_registers(&self, node: NodeId, shown: bool) {
+    /// since our caller may be in the middle of an invalidation. Whether that is a change.
+    pub fn show_registers(&self, node: NodeId, shown: bool) -> bool {
+        let mut is_change = false;
         for one in self.registers.iter().filter(|one| one.node == node) {
-            one.shown.store(shown, Ordering::Release);
+            is_change |= one.shown.swap(shown, Ordering::AcqRel) != shown;
         }
         self.unsettled.store(true, Ordering::Release);
         self.kick(0);
+        is_change
     }
 
-    /// Maps what is shown, and nothing else. Not from within an invalidation.
+    /// Maps what is shown, and nothing else; a guest from which registers cannot be taken is stopped. It could go on with the
+    /// device, and unlike a PCI function nobody keeps that off its bus. Not from within an invalidation.
     pub(super) fn settle_registers(&self, core: &dyn Core) {
         let to_change = |mapped| self.registers.iter().filter(move |one| one.is_to_change(mapped));
         if to_change(true).next().is_some() {
+            let mut failed = None;
             core.with_walkers(&mut |walkers| {
                 let mut memory = self.memory.lock();
                 for one in to_change(true) {
                     let start = one.pages.start;
                     match memory.unmap_device(walkers, start, one.size()) {
                         Ok(()) => one.mapped.store(false, Ordering::Relaxed),
-                        Err(error) => {
-                            log::error!(target: "guest", "{}: registers at {start:#x} stay mapped: {error}", self.name());
-                        }
+                        Err(error) => failed = Some((start, error)),
                     }
                 }
             });
+            if let Some((start, error)) = failed {
+                self.stop(&format!(
+                    "the registers of a device at {start:#x} cannot be taken from it: {error}"
+                ));
+            }
         }
         let mut memory = self.memory.lock();
         for one in to_change(false) {

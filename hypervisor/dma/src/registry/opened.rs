@@ -39,6 +39,15 @@ impl Registry {
             .collect()
     }
 
+    /// Whether DMA of a device goes where the device wants: no SMMU describes it, or one was open.
+    pub fn is_exposed(&self, id: MasterId) -> bool {
+        let opened = |index: &usize| self.smmus.get(*index).is_some_and(|smmu| smmu.opened.is_some());
+        let mut open = (0..self.smmus.len()).filter(opened);
+        self.master(id).is_some_and(|master| {
+            master.state == State::Uncovered || open.any(|smmu| master.is_behind(SmmuId(smmu)))
+        })
+    }
+
     /// What the run may say.
     pub fn verdict(&self) -> Verdict {
         let assigned = || {
@@ -98,6 +107,7 @@ mod tests {
         registry.driver_live(a, "v3", 1);
         registry.attached(live, 2);
         assert!(registry.verdict().open.is_empty());
+        assert!(![live, both, elsewhere].iter().any(|id| registry.is_exposed(*id)));
         let changes = registry.opened(a, "CR0 reads 0x0", 3);
         assert_eq!(changes.len(), 3);
         assert!(changes.iter().all(|change| change.to == State::Refused));
@@ -111,6 +121,7 @@ mod tests {
             );
         }
         assert_eq!(registry.master(elsewhere).unwrap().state(), State::Pending);
+        assert!(registry.is_exposed(live) && registry.is_exposed(both) && !registry.is_exposed(elsewhere));
         // Another driver makes nothing of it good.
         assert_eq!(registry.driver_live(a, "v3", 4), []);
         assert_eq!(registry.attach_plan(live), Err(NotNow::State(State::Refused)));
@@ -157,7 +168,8 @@ mod tests {
             ..covered(name, &[], None)
         };
         registry.add_master(covered("behind", &[(a, 1)], given(0)), 0);
-        registry.add_master(uncovered("dma", 1, Dma::Trusted), 0);
+        let dma = registry.add_master(uncovered("dma", 1, Dma::Trusted), 0);
+        assert!(registry.is_exposed(dma));
         registry.add_master(uncovered("not asked for", 0, Dma::Isolated), 0);
         registry.add_master(uncovered("usb", 1, Dma::Trusted), 0);
         let expected = ("mallory".to_string(), ["dma", "usb"].map(String::from).to_vec());

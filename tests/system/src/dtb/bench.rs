@@ -58,7 +58,8 @@ pub fn bench_tree(
         let smmu = add_smmu(&mut dtb, kind, start, global);
         phandles.push(dtb.phandle(smmu));
     }
-    if let (Some(platform), [smmu, ..]) = (platform, phandles.as_slice()) {
+    // Of two the second has whoever is not the first function.
+    if let (Some(platform), [.., smmu]) = (platform, phandles.as_slice()) {
         dtb.set_cells(platform, "iommus", &[*smmu, map::PLATFORM_STREAM]);
     }
     let map = match *phandles.as_slice() {
@@ -259,6 +260,19 @@ mod tests {
             let new = dtb.find("psci").unwrap();
             assert!(!phandles_of(&dtb).contains(&dtb.phandle(new)), "{binding}");
         }
+    }
+
+    #[test]
+    fn of_two_smmus_the_second_has_the_platform_device() {
+        let (_, kind) = Kind::named("mmu-500-two").unwrap();
+        let tree = bench_tree(&blob(), Some((kind, Binding::Generic)), true, 0..0).unwrap();
+        let dtb = Dtb::parse(&tree).unwrap();
+        let [_, second] = dtb.find_all("iommu")[..] else {
+            panic!()
+        };
+        let phandle = dtb.cells(second, "phandle").unwrap()[0];
+        let iommus = dtb.cells(dtb.find(PLATFORM).unwrap(), "iommus");
+        assert_eq!(iommus, Some(vec![phandle, 0x400]));
     }
 
     fn phandles_of(dtb: &Dtb) -> Vec<u32> {

@@ -2,7 +2,7 @@
 //!
 //! The lines she prints are judged by `cargo xtask run`. Bootargs name her targets: `alice`, `core`, `uart`,
 //! `alice-bar`, `unmapped`, each a physical address as `NAME=0x...`. With `sweep` she writes all over a range instead; with
-//! `reset-ms` she resets herself before.
+//! `reset-ms` she resets herself before, with `give-back` she gives pages back until that is refused.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]

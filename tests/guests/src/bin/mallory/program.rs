@@ -22,6 +22,11 @@ const NEVER_US: u64 = 6_000_000;
 /// How long the second device may become live after the first.
 const LATE_US: u64 = 500_000;
 const POLL_US: u64 = 10_000;
+/// Between two pages that she gives back: less than a driver waits for an SMMU that does not answer.
+const GIVE_BACK_US: u64 = 90_000;
+/// How many she gives back at most.
+const GIVEN_BACK: usize = 40;
+const PAGE: usize = 4096;
 /// What her device is marked with before she resets herself.
 const MARK: u32 = 0x6d61_6c31;
 /// Bytes of an edu's BAR. The hypervisor assigns BARs one behind the other, by rising slot.
@@ -78,6 +83,7 @@ fn attack(machine: &Machine) -> Result<(), &'static str> {
     attacks.report_on_alice("", Phase::Before, attempt);
 
     interrupts.sleep_us(DURING_US.saturating_sub(start.elapsed_us()));
+    give_back_all_the_time(machine);
     let mut attempt = attacks.attempt_on_alice(&mut attacker);
     let phase = loop {
         late.iter_mut().for_each(LateDevice::look);
@@ -132,6 +138,24 @@ fn reset_once(machine: &Machine, device: &Edu, start: Instant) {
     println!("device {place}: marked, and mallory resets herself");
     device.mark(MARK);
     hypervisor::reset();
+}
+
+/// Gives one page after another back if she is to (`give-back`, an offset in her memory), until that is refused: so that the
+/// CPU is busy with an invalidation whatever happens to a driver.
+fn give_back_all_the_time(machine: &Machine) {
+    let Some(offset) = machine.argument("give-back") else {
+        return;
+    };
+    let pages = (machine.memory.start + offset..machine.memory.end)
+        .step_by(PAGE)
+        .take(GIVEN_BACK);
+    for page in pages {
+        if let Err(status) = hypervisor::relinquish(page, PAGE as u64) {
+            println!("page {page:#x}: RELINQUISH answered {status}");
+            return;
+        }
+        machine.interrupts.sleep_us(GIVE_BACK_US);
+    }
 }
 
 /// Reads where the registers of an absent device would be, and says what came.
