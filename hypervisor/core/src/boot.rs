@@ -8,7 +8,9 @@ use crate::power;
 use crate::smmus::{self, Unit};
 use alloc::vec::Vec;
 use core::ops::Range;
-use devicetree::{AddressRange, Blob, GateError, GicInterrupt, Node, ReadError, Tree, TreeError};
+use devicetree::{
+    AddressRange, Blob, EnableMethod, GateError, GicInterrupt, Node, ReadError, Tree, TreeError,
+};
 
 /// A UART on which a device tree that cannot be read is reported: it cannot say where one is. This is QEMU virt's, and it
 /// is written to only if it identifies itself as a PL011.
@@ -190,6 +192,12 @@ fn find_memory(
             range.address()..range.end(),
             "a memory reservation of the device tree",
         );
+    }
+    // A CPU that nobody started looks there for good.
+    for cpu in tree.cpus()? {
+        if let EnableMethod::SpinTable { release_address } = cpu.enable_method {
+            ram.exclude(release_address..release_address.saturating_add(8), "a spin table");
+        }
     }
     for region in tree.reserved_memory()? {
         for range in &region.regions {

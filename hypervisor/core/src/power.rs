@@ -37,6 +37,9 @@ type Watchdog<'b, B> = Reg<'b, B, u32, WDOG::Register, 0x24>;
 /// How long the power manager may take.
 const RESET_US: u64 = 100_000;
 
+/// Bytes of its registers up to the last one that is used.
+const WINDOW: u64 = 0x28;
+
 static MANAGER: Once<Region> = Once::new();
 
 /// Finds out what can turn the machine off. Without a promise of firmware in the tree an SMC may hang the CPU.
@@ -49,7 +52,7 @@ pub fn find(tree: &Tree) {
     }
     let manager = tree.compatible(&POWER_MANAGER).find(Node::is_enabled);
     let registers = manager.and_then(|node| node.reg(0).ok());
-    if let Some(window) = registers
+    if let Some(window) = registers.filter(|window| window.size() >= WINDOW)
         && let Ok(registers) = mmu::map_device(window.address(), window.size())
     {
         MANAGER.call_once(|| registers);

@@ -177,13 +177,12 @@ impl Context<'_> {
         if matches!(coverage, Coverage::Refused(_)) {
             return (coverage, None);
         }
-        let all = wish.owner.devices.iter().filter_map(|device| match &device.name {
-            DeviceName::Path(path) => self.tree.find(path).map(|node| node.id()),
-            DeviceName::Pci(_) => None,
-        });
-        let all: Vec<NodeId> = all.collect();
         let is_taken = |pages: &Range<u64>| self.machine.is_taken(pages);
-        match PlatformDevice::inspect(self.tree, node, &all, &is_taken) {
+        let is_apart = |node: NodeId| {
+            self.graph.master_for_node(node).index.is_some()
+                || self.graph.never_given(self.tree, node).is_some()
+        };
+        match PlatformDevice::inspect(self.tree, node, &is_taken, &is_apart) {
             Ok(device) => (coverage, Some(device)),
             Err(why) => (Coverage::Refused(why.to_string()), None),
         }

@@ -9,6 +9,8 @@ use devicetree::{AddressRange, GicInterrupt, Node, NodeId, ReadError, Tree};
 
 /// What stage 2 maps at once.
 const PAGE_SIZE: u64 = 4096;
+/// No device has more registers in one piece; it bounds the time.
+const LARGEST: u64 = 256 << 20;
 /// Interrupts below this are each CPU's own (IHI 0069 2.2.1).
 const FIRST_SHARED: u32 = 32;
 
@@ -38,9 +40,9 @@ pub enum Unfit {
     /// They are somebody else's.
     #[error("its registers at {0} lie in memory, or in one page with what no guest may have")]
     Taken(AddressRange),
-    /// A page holds those of two devices, and the guest gets one of them.
+    /// A page holds those of two devices.
     #[error(
-        "its registers at {registers} lie in one page with those of {other}, and a page goes to one guest: give it both"
+        "its registers at {registers} lie in one page with those of {other}, and stage 2 gives whole pages"
     )]
     SharedPage {
         /// Which.
@@ -54,16 +56,16 @@ pub enum Unfit {
 }
 
 impl PlatformDevice {
-    /// Looks at a node for a guest that is to have `all` of these nodes. `is_taken` says which pages are memory, or have
-    /// registers that no guest may have.
+    /// Looks at a node. `is_taken` says which pages are memory, or have registers that no guest may have; `is_apart` which
+    /// nodes below a device are judged by themselves, and so are no part of it.
     ///
     /// # Errors
     /// It cannot be given.
     pub fn inspect(
         tree: &Tree,
         node: NodeId,
-        all: &[NodeId],
         is_taken: &dyn Fn(&Range<u64>) -> bool,
+        is_apart: &dyn Fn(NodeId) -> bool,
     ) -> Result<PlatformDevice, Unfit> {
         let node = tree.node(node);
         if let Some(by) = node.disabled_by() {
@@ -76,11 +78,14 @@ impl PlatformDevice {
         }
         let mut pages: Vec<Range<u64>> = Vec::new();
         for range in registers {
+            if range.size() > LARGEST {
+                return Err(Unfit::Taken(range));
+            }
             let page = pages_of(&range).ok_or(Unfit::Taken(range))?;
             if is_taken(&page) {
                 return Err(Unfit::Taken(range));
             }
-            if let Some(other) = neighbour(tree, node, &page, all, is_taken) {
+            if let Some(other) = neighbour(tree, node, &page, is_apart) {
                 let (registers, other) = (range, other.path());
                 return Err(Unfit::SharedPage { registers, other });
             }
@@ -119,27 +124,25 @@ fn add(pages: &mut Vec<Range<u64>>, new: Range<u64>) {
     }
 }
 
-/// Another node, whether enabled or not, that has registers in these pages, and that the same guest does not get with it: one
-/// that is not of `all`, or with registers that no guest may have. What is below a device is a part of it,
-/// and what is below a bus is not.
+/// Another node, whether enabled or not, that has registers in these pages. What is below the device is a part of it, unless it
+/// is judged by itself.
 fn neighbour<'t>(
     tree: &'t Tree,
     node: Node<'t>,
     page: &Range<u64>,
-    all: &[NodeId],
-    is_taken: &dyn Fn(&Range<u64>) -> bool,
+    is_apart: &dyn Fn(NodeId) -> bool,
 ) -> Option<Node<'t>> {
-    let is_given = |node: Node<'_>| all.contains(&node.id()) && node.has("reg");
-    let is_wanted = |other: &Node<'_>| other.ancestors().any(is_given);
-    let is_there =
-        |range: &AddressRange| !range.is_empty() && overlaps(page, &(range.address()..range.end()));
-    let is_in_the_way = |other: &Node<'_>| {
+    let is_part = |other: &Node<'_>| {
+        let mut between = other.ancestors().take_while(|above| *above != node);
+        other.ancestors().any(|above| above == node) && !between.any(|part| is_apart(part.id()))
+    };
+    let is_there = |other: &Node<'_>| {
         let registers = other.regs().unwrap_or_default();
-        let taken = |range: &AddressRange| pages_of(range).is_none_or(|pages| is_taken(&pages));
-        registers.iter().any(is_there) && (!is_wanted(other) || registers.iter().any(taken))
+        let mut registers = registers.iter().filter(|range| !range.is_empty());
+        registers.any(|range| overlaps(page, &(range.address()..range.end())))
     };
     let mut others = tree.nodes().filter(|other| *other != node && other.has("reg"));
-    others.find(is_in_the_way)
+    others.find(|other| !is_part(other) && is_there(other))
 }
 
 /// Its interrupts, as far as they come to the GIC; those of another controller do not come to a guest.

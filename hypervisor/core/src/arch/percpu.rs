@@ -136,7 +136,7 @@ pub struct SecondaryStart {
 #[repr(transparent)]
 pub(super) struct Starts(UnsafeCell<[SecondaryStart; MAX_CPUS]>);
 
-// SAFETY: only the boot CPU writes, each element once, before the CPU that reads it starts.
+// SAFETY: only the boot CPU writes, and all elements before the first CPU that reads them starts.
 unsafe impl Sync for Starts {}
 
 pub(super) static STARTS: Starts = Starts(UnsafeCell::new([const { SecondaryStart::NOBODY }; MAX_CPUS]));
