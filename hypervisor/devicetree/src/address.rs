@@ -10,7 +10,7 @@ use crate::property::{Cells, Property};
 /// The most windows of one bus that are read. It keeps the time linear; the largest real buses have about 60.
 const MAX_RANGES: usize = 256;
 /// Addresses and sizes of more than 64 bits cannot be read here.
-const MAX_CELLS: u32 = 2;
+pub(crate) const MAX_CELLS: u32 = 2;
 
 /// A region of an address space. Its end fits 64 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

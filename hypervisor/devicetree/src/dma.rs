@@ -3,7 +3,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::address::{CellCounts, region, window_entries};
+use crate::address::{CellCounts, MAX_CELLS, region, window_entries};
 use crate::error::{Problem, ReadError};
 use crate::node::Node;
 use crate::property::Property;
@@ -84,7 +84,6 @@ impl<'t> Node<'t> {
 
 /// The windows of one bus.
 fn entries(ranges: &Property<'_>, bus: Node<'_>, above: Node<'_>) -> Result<Vec<DmaWindow>, ReadError> {
-    const MAX_CELLS: u32 = 2;
     let counts = bus.cell_counts(MAX_CELLS)?;
     let parent = above.cell_counts(MAX_CELLS)?;
     let CellCounts { address, .. } = counts;

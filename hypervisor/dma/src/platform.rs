@@ -6,9 +6,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
 use devicetree::{AddressRange, GicInterrupt, Node, NodeId, ReadError, Tree};
+use partition::PAGE;
 
-/// What stage 2 maps at once.
-const PAGE_SIZE: u64 = 4096;
 /// No device has more registers in one piece; it bounds the time.
 const LARGEST: u64 = 256 << 20;
 /// Interrupts below this are each CPU's own (IHI 0069 2.2.1).
@@ -101,7 +100,7 @@ impl PlatformDevice {
 
 /// The whole pages around a range.
 fn pages_of(range: &AddressRange) -> Option<Range<u64>> {
-    Some(range.address() & !(PAGE_SIZE - 1)..range.end().checked_next_multiple_of(PAGE_SIZE)?)
+    Some(range.address() & !(PAGE - 1)..range.end().checked_next_multiple_of(PAGE)?)
 }
 
 fn overlaps(a: &Range<u64>, b: &Range<u64>) -> bool {
@@ -112,7 +111,7 @@ fn overlaps(a: &Range<u64>, b: &Range<u64>) -> bool {
 fn add(pages: &mut Vec<Range<u64>>, new: Range<u64>) {
     let mut next = new.start;
     while next < new.end {
-        let page = next..next + PAGE_SIZE;
+        let page = next..next + PAGE;
         next = page.end;
         if pages.iter().any(|known| overlaps(known, &page)) {
             continue;
