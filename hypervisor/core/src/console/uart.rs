@@ -15,7 +15,7 @@ pub trait Port: Send {
     fn is_ready(&self) -> bool;
     /// Sends a byte; there is room.
     fn put(&self, byte: u8);
-    /// The next byte that arrived; one that arrived damaged is 0, which no terminal sends.
+    /// The next byte that arrived; one that is known to have arrived damaged is 0, which no terminal sends.
     fn take(&self) -> Option<u8>;
     /// Lets it raise its interrupt when bytes arrive, or not.
     fn interrupt(&self, on: bool);
